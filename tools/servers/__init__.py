@@ -1,0 +1,1 @@
+"""Real mail and database servers as child processes on loopback ports, for tests and trials."""
