@@ -19,10 +19,10 @@ from models.base import Payload
 from models.domains import INVISIBLE, domain_to_ascii
 
 MAX_ADDRESSES = 1000
-MAX_NAME_CHARS = 500
+MAX_NAME_CHARS = 2000
 _MAX_LOCAL_OCTETS = 64
 _MAX_ADDRESS_OCTETS = 254
-_MAX_ITEM_CHARS = 4 * MAX_NAME_CHARS
+_MAX_ITEM_CHARS = 2 * MAX_NAME_CHARS + 512
 
 _ATEXT = r"A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u00a1-\U0010ffff"
 _DOT_ATOM = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*")
@@ -142,7 +142,7 @@ class Mailbox(Payload):
 
 
 def parse_address_list(text: str) -> tuple[Mailbox, ...]:
-    """Read ``a@b.example; Name <c@d.example>, "Doe, J." <e@f.example>``.
+    """Read ``a@b.example; Sales <c@d.example>, "Sales, North" <e@f.example>``.
 
     ``;`` and ``,`` separate, except inside quotation marks; empty items are skipped; of repeated
     addresses the first stays.

@@ -1,0 +1,1 @@
+"""Activities and their adapters: everything that does I/O or heavy CPU work."""

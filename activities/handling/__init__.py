@@ -1,0 +1,5 @@
+"""What happens to a mail on the server after it is stored and acknowledged: one file each."""
+
+from activities.handling.registry import HANDLINGS, HandlingKind
+
+__all__ = ["HANDLINGS", "HandlingKind"]

@@ -1,0 +1,34 @@
+"""Move mails to another folder of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from activities.ports import Mailbox
+from models.errors import ConnectorError, ErrorType
+from models.mailbox import RetrievalOptions
+
+
+class Move:
+    """Handling ``move``: MOVE (RFC 6851), or COPY, check, then remove."""
+
+    changes_server = True
+
+    def check(self, mailbox: Mailbox, options: RetrievalOptions) -> None:
+        """The target must exist: it is never made by us."""
+        if not mailbox.exists(_target(options)):
+            raise ConnectorError(
+                ErrorType.FOLDER_NOT_FOUND,
+                "the target folder does not exist on the server; create it or choose another one",
+                field="move_folder",
+            )
+
+    def apply(self, mailbox: Mailbox, options: RetrievalOptions, uids: Sequence[int]) -> None:
+        """Move them."""
+        mailbox.move(uids, _target(options))
+
+
+def _target(options: RetrievalOptions) -> str:
+    if options.move_folder is None:  # the model's validator refuses this already
+        raise ConnectorError(ErrorType.INVALID_INPUT, "is required", field="move_folder")
+    return options.move_folder

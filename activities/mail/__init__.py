@@ -1,0 +1,1 @@
+"""Mail protocols and formats: SMTP, IMAP, composing, parsing, sanitising."""

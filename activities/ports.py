@@ -1,0 +1,257 @@
+"""What the activities need from the outside world, as Protocols; adapters live beside them.
+
+Adapters raise only ``models.errors.ConnectorError``; everything a peer can do wrong is translated
+at the adapter (``activities.mail.errors``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from models.account import LoginMethod, Security
+from models.delivery import Phase
+from models.errors import ConnectorError, ErrorType
+from models.mailbox import FolderInfo
+from models.message import AttachmentPosition
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how to log in; built from an account's server and its decrypted secret."""
+
+    host: str
+    port: int
+    security: Security
+    login: LoginMethod
+    username: str | None
+    password: SecretStr | None
+    timeout: timedelta
+    check_identity: bool
+    ca_file: str | None = None
+    """Extra trust anchors (PEM); None = the system's."""
+
+
+# --- SMTP ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's reply (RFC 5321 §4.2), its text cut and cleaned of control characters."""
+
+    code: int
+    text: str
+    enhanced_code: str | None = None
+    retry_after: timedelta | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """2xx (or 3xx where a command expects it)."""
+        return 200 <= self.code < 400
+
+    @property
+    def temporary(self) -> bool:
+        """4xx: the same command may succeed later."""
+        return 400 <= self.code < 500
+
+
+class SmtpSession(Protocol):
+    """A logged-in connection. ``phase`` always tells how far the current transaction got, also
+    after an exception.
+    """
+
+    phase: Phase
+    capabilities: frozenset[str]
+
+    async def envelope(self, sender: str, recipients: Sequence[str], size: int) -> dict[str, Reply]:
+        """MAIL, then RCPT for each recipient; the reply to each RCPT by address.
+
+        Raises:
+            ConnectorError: MAIL was refused, the announced SIZE is too small, a needed extension
+                is missing, or the connection failed.
+        """
+
+    async def body(self, content: bytes) -> None:
+        """DATA and the whole content, dot-stuffed, without the final dot.
+
+        Lines on the wire end with CRLF only, whatever ``content`` holds.
+        """
+
+    async def end_of_data(self, patience: timedelta) -> Reply:
+        """The final dot; waits up to ``patience`` for the reply (RFC 5321 §4.5.3.2.6: 10 min)."""
+
+    async def reset(self) -> None:
+        """RSET: forget the transaction (only before ``body``)."""
+
+
+class SmtpTransport(Protocol):
+    """Opens sessions."""
+
+    def session(self, endpoint: Endpoint) -> AbstractAsyncContextManager[SmtpSession]:
+        """Connect, EHLO, STARTTLS as configured, log in. Leaving says QUIT, or drops the
+        connection when a transaction is unfinished.
+        """
+
+
+class SmtpFailure(ConnectorError):  # noqa: N818 (the contract speaks of failures)
+    """A ``ConnectorError`` from SMTP.
+
+    Args:
+        type: What went wrong.
+        message: What to do about it.
+        phase: How far the transaction had got. Before ``Phase.DOT`` the server cannot have
+            accepted the mail; from there on, without a reply, it may have.
+        reply: What the server said, when it said something.
+        field: Dotted path of the offending input field, when there is one.
+    """
+
+    def __init__(
+        self,
+        type: ErrorType,
+        message: str,
+        *,
+        phase: Phase,
+        reply: Reply | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.phase = phase
+        self.reply = reply
+        detail: dict[str, str | int | None] = {"phase": phase.value}
+        if reply is not None:
+            detail |= {"code": reply.code, "enhanced_code": reply.enhanced_code}
+        retry_after = reply.retry_after if reply is not None else None
+        super().__init__(type, message, field=field, retry_after=retry_after, detail=detail)
+
+
+# --- Mailboxes ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """A selected folder (RFC 9051 §6.3.2)."""
+
+    uid_validity: int
+    uid_next: int
+    exists: int
+    highest_modseq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedMail:
+    """One mail as the server holds it."""
+
+    uid: int
+    raw: bytes
+    internal_date: datetime | None = None
+
+
+class Mailbox(Protocol):
+    """A logged-in connection to a mailbox. Blocking; used by one thread."""
+
+    capabilities: frozenset[str]
+
+    def folders(self) -> list[FolderInfo]:
+        """All folders, names decoded."""
+
+    def open(self, folder: str, *, read_only: bool) -> FolderState:
+        """EXAMINE or SELECT. Raises ``FolderNotFound``."""
+
+    def exists(self, folder: str) -> bool:
+        """Whether ``folder`` can be selected."""
+
+    def uids(self, ranges: Sequence[tuple[int, int]]) -> list[int]:
+        """Existing UIDs within ``ranges`` (inclusive), ascending."""
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[FetchedMail]:
+        """The mails (BODY.PEEK[], never \\Seen) that still exist, in the order of ``uids``."""
+
+    def move(self, uids: Sequence[int], target: str) -> None:
+        """Move: MOVE (RFC 6851), else COPY, check COPYUID, then remove. Gone UIDs are skipped."""
+
+    def remove(self, uids: Sequence[int]) -> None:
+        """\\Deleted and UID EXPUNGE (RFC 4315) of exactly these; never a bare EXPUNGE."""
+
+
+class MailboxConnector(Protocol):
+    """Opens mailboxes."""
+
+    def connect(self, endpoint: Endpoint) -> AbstractContextManager[Mailbox]:
+        """Connect, secure and log in; leaving logs out."""
+
+
+# --- Formats ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedPart:
+    """An attachment or inline part."""
+
+    name: str
+    content_type: str
+    position: AttachmentPosition
+    data: bytes
+    content_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedMail:
+    """A mail as read; every field is best effort. Addresses are (display name, addr-spec)."""
+
+    message_id: str | None = None
+    in_reply_to: str | None = None
+    references: tuple[str, ...] = ()
+    subject: str = ""
+    from_: tuple[tuple[str, str], ...] = ()
+    to: tuple[tuple[str, str], ...] = ()
+    cc: tuple[tuple[str, str], ...] = ()
+    reply_to: tuple[tuple[str, str], ...] = ()
+    date: datetime | None = None
+    text: str | None = None
+    html: str | None = None
+    parts: tuple[ParsedPart, ...] = ()
+    quarantined: str | None = None
+    """Why no reader understood the mail; the raw bytes are kept all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedMail:
+    """A mail ready for the wire. ``raw`` has CRLF line ends; Bcc is in the envelope only."""
+
+    raw: bytes
+    internet_message_id: str
+    envelope_from: str
+    subject: str
+    sender: str
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    attachments: int = field(default=0)
+
+
+# --- Temporal -----------------------------------------------------------------------------------
+
+
+class RunState(Enum):
+    """State of a workflow as Temporal knows it."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    ENDED = "ended"
+    """Failed, cancelled, terminated or timed out."""
+    MISSING = "missing"
+
+
+class Runs(Protocol):
+    """Asks Temporal about workflows: who holds a lease but is over holds nothing."""
+
+    def state(self, workflow_id: str, first_run_id: str | None = None) -> RunState:
+        """State of the latest run; MISSING when it is of another chain than ``first_run_id``.
+
+        Raises:
+            ConnectorError: ``StoreUnavailable`` when Temporal does not answer.
+        """

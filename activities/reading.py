@@ -1,0 +1,79 @@
+"""Reading stored mails: the envelope, and links to the content."""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from activities.store import messages
+from activities.store.engine import Database
+from activities.store.links import ContentLinks
+from activities.store.messages import StoredMessage
+from models.message import (
+    AttachmentPosition,
+    ContentLink,
+    GetEmailMessageInput,
+    GetEmailMessageResult,
+    PartLink,
+)
+from models.names import ActivityName, Direction
+
+
+class ReadingActivities:
+    """Activity of ``GetEmailMessage``."""
+
+    def __init__(self, database: Database, links: ContentLinks) -> None:
+        self._database = database
+        self._links = links
+
+    @activity.defn(name=ActivityName.READ_MESSAGE)
+    def read_message(self, request: GetEmailMessageInput) -> GetEmailMessageResult:
+        """The envelope of a mail and links to its content; never the content itself."""
+        with self._database.read() as session:
+            found = messages.get(session, request.message_id)
+        message = found.message
+        return GetEmailMessageResult(
+            id=message.id,
+            account_id=message.account_id,
+            direction=Direction(message.direction),
+            status=message.status,
+            internet_message_id=message.internet_message_id,
+            subject=message.subject[:1000],
+            sender=message.sender,
+            to=message.to[:200],
+            cc=message.cc[:200],
+            date=message.date,
+            size=message.size,
+            quarantined=message.quarantined is not None,
+            raw=self._content(found, "raw") or self._content(found, "mail"),
+            text=self._content(found, "text"),
+            html=self._content(found, "html"),
+            parts=self._parts(found),
+        )
+
+    def _content(self, found: StoredMessage, kind: str) -> ContentLink | None:
+        row = found.content.get(kind)
+        if row is None:
+            return None
+        url, expires = self._links.sign(row.key)
+        return ContentLink(
+            key=row.key, media_type=row.media_type, size=row.size, url=url, expires_at=expires
+        )
+
+    def _parts(self, found: StoredMessage) -> list[PartLink]:
+        links: list[PartLink] = []
+        for part in found.parts[:100]:
+            key = messages.part_key(part)
+            url, expires = self._links.sign(key)
+            links.append(
+                PartLink(
+                    key=key,
+                    media_type=part.media_type[:255],
+                    size=part.size,
+                    url=url,
+                    expires_at=expires,
+                    name=part.name[:255],
+                    position=AttachmentPosition(part.position),
+                    content_id=part.content_id,
+                )
+            )
+        return links

@@ -1,0 +1,358 @@
+"""Sending: compose once, transmit under the ledger's rules, settle.
+
+compose ─► begin_attempt ─► MAIL RCPT DATA body ─► intend_dot ─► "." ─► reply ─► end_attempt
+                                                  └─ from here to the reply the outcome is
+                                                     unknown if either side dies
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlmodel import Session
+from temporalio import activity
+
+from activities.heartbeat import heartbeats
+from activities.mail.compose import compose, new_internet_message_id
+from activities.ports import Endpoint, Reply, Runs, RunState, SmtpSession, SmtpTransport
+from activities.store import ledger, outbox
+from activities.store.accounts import Accounts
+from activities.store.committer import Committer
+from activities.store.content import ContentStore, Piece
+from activities.store.engine import Database
+from activities.store.ledger import AttemptTicket, Verdict
+from models.account import EmailAccount
+from models.delivery import (
+    ComposeInput,
+    DeliveryReport,
+    Phase,
+    ReadDeliveryInput,
+    RecipientState,
+    SendPlan,
+    SettleInput,
+    TakeOverInput,
+    TransmitInput,
+)
+from models.errors import ConnectorError, ErrorType
+from models.failure import Failure
+from models.ids import derived_id
+from models.message import Attachment
+from models.names import ActivityName
+from models.settings import Settings
+
+_RECORD_RETRY_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known about a running attempt, also when it is cut short."""
+
+    phase: Phase
+    verdicts: dict[int, Verdict]
+    error: Failure | None = None
+    at_dot: Sequence[int] = ()
+    """Recipients whose outcome is unknown from the dot until the reply."""
+
+    def cut_short(self) -> dict[int, Verdict]:
+        """Verdicts if nothing more is heard."""
+        lost = {n: Verdict(RecipientState.UNKNOWN) for n in self.at_dot}
+        return {**lost, **self.verdicts}
+
+
+class SendingActivities:
+    """Activities of ``SendEmail``."""
+
+    def __init__(
+        self,
+        database: Database,
+        committer: Committer,
+        accounts: Accounts,
+        content: ContentStore,
+        transport: SmtpTransport,
+        runs: Runs,
+        settings: Settings,
+    ) -> None:
+        self._database = database
+        self._committer = committer
+        self._accounts = accounts
+        self._content = content
+        self._transport = transport
+        self._runs = runs
+        self._settings = settings
+
+    @activity.defn(name=ActivityName.COMPOSE)
+    def compose_message(self, request: ComposeInput) -> SendPlan:
+        """Build the mail once and store it; a repeated request meets what it stored before."""
+        with self._database.read() as session:
+            account, _ = self._accounts.outgoing(session, request.account)
+            known = outbox.find(session, account.id, request)
+            files = [] if known else self._attachments(session, request.message.attachments)
+        if known is None:
+            known = self._store(account, request, files)
+        return self._plan(account, request, known, driver=self._drives(request, known))
+
+    @activity.defn(name=ActivityName.TRANSMIT)
+    async def transmit_delivery(self, request: TransmitInput) -> DeliveryReport:
+        """One attempt to hand the mail to the server. Never repeated by Temporal."""
+        attempt_id = _attempt_id(request.delivery_id)
+
+        def begin(session: Session) -> tuple[AttemptTicket, Endpoint, bytes] | None:
+            ticket = ledger.begin_attempt(session, request.delivery_id, attempt_id, request.owner)
+            if ticket is None:
+                return None
+            _, endpoint = self._accounts.outgoing(session, ticket.account_id)
+            return ticket, endpoint, self._content.read(session, ticket.content_key)[1]
+
+        async with heartbeats():
+            try:
+                begun = await self._committer.commit(begin)
+            except ConnectorError as error:
+                if error.temporary:
+                    raise
+                return await self._report(request.delivery_id, Failure.of(error))
+            if begun is None:
+                return await self._report(request.delivery_id, None)
+            ticket, endpoint, raw = begun
+            progress = _Progress(Phase.CONNECT, {})
+            try:
+                await self._transmit(ticket, endpoint, raw, progress)
+            except asyncio.CancelledError:
+                # Told to stop: what is known is written down before we obey.
+                await asyncio.shield(self._record(ticket, progress))
+                raise
+            await self._record(ticket, progress)
+        return await self._report(request.delivery_id, progress.error)
+
+    @activity.defn(name=ActivityName.TAKE_OVER)
+    def take_over_delivery(self, request: TakeOverInput) -> DeliveryReport:
+        """Fence off a lost attempt and label what it left behind."""
+        with self._database.write() as session:
+            ledger.fence(session, request.delivery_id, request.owner)
+            if request.resend_unknown:
+                ledger.reopen_unknown(session, request.delivery_id)
+            return ledger.report(session, request.delivery_id)
+
+    @activity.defn(name=ActivityName.READ_DELIVERY)
+    def read_delivery(self, request: ReadDeliveryInput) -> DeliveryReport:
+        """What the ledger says."""
+        with self._database.read() as session:
+            return ledger.report(session, request.delivery_id)
+
+    @activity.defn(name=ActivityName.SETTLE)
+    def settle_delivery(self, request: SettleInput) -> DeliveryReport:
+        """Give up what is still open and state the result."""
+        with self._database.write() as session:
+            ledger.close(session, request.delivery_id, request.error, cancelled=request.cancelled)
+            return ledger.report(session, request.delivery_id, request.error)
+
+    # --- composing ------------------------------------------------------------------------------
+
+    def _attachments(self, session: Session, attachments: Sequence[Attachment]) -> list[bytes]:
+        return [self._file(session, number, a) for number, a in enumerate(attachments)]
+
+    def _file(self, session: Session, number: int, attachment: Attachment) -> bytes:
+        if attachment.content_ref is not None:
+            try:
+                return self._content.read(session, attachment.content_ref)[1]
+            except ConnectorError as error:
+                error.field = f"message.attachments.{number}.content_ref"
+                raise
+        try:
+            return base64.b64decode(attachment.content or "", validate=True)
+        except (binascii.Error, ValueError):
+            raise ConnectorError(
+                ErrorType.INVALID_INPUT,
+                "this is not base64",
+                field=f"message.attachments.{number}.content",
+            ) from None
+
+    def _store(
+        self, account: EmailAccount, request: ComposeInput, files: Sequence[bytes]
+    ) -> outbox.Outgoing:
+        sender = request.message.from_address
+        mail = compose(
+            request.message,
+            account_address=account.email_address,
+            full_name=account.full_name,
+            internet_message_id=new_internet_message_id(
+                request.message_id, sender.address if sender else account.email_address
+            ),
+            date=datetime.now(UTC),
+            attachments=files,
+        )
+        key = f"{request.message_id}.mail"
+        rows = self._content.prepare(
+            [Piece(key, "mail", "message/rfc822", mail.raw, request.message_id)]
+        )
+        refs = [a.content_ref for a in request.message.attachments if a.content_ref]
+        with self._database.write() as session:
+            return outbox.find(session, account.id, request) or outbox.insert(
+                session, account.id, request, mail, rows, refs
+            )
+
+    def _drives(self, request: ComposeInput, known: outbox.Outgoing) -> bool:
+        """Whether this workflow sends the mail, or watches another one with the same key."""
+        if known.workflow_id == request.workflow_id:
+            return True
+        if self._runs.state(known.workflow_id) is RunState.RUNNING:
+            return False
+        with self._database.write() as session:
+            return outbox.adopt(session, known, request.workflow_id)
+
+    def _plan(
+        self, account: EmailAccount, request: ComposeInput, known: outbox.Outgoing, *, driver: bool
+    ) -> SendPlan:
+        settings = self._settings
+        timeout = account.outgoing.connection_timeout_ms / 1000 if account.outgoing else 20.0
+        return SendPlan(
+            message_id=known.message_id,
+            internet_message_id=known.internet_message_id,
+            account_id=account.id,
+            delivery_id=known.delivery_id,
+            unknown_policy=request.unknown_policy or account.unknown_policy,
+            max_attempts=None
+            if account.max_send_attempts is None
+            else account.max_send_attempts + 1,
+            give_up_after_seconds=account.give_up_after_seconds,
+            first_attempt_at=known.created_at,
+            retry_delays_seconds=settings.retry_delays_seconds,
+            retry_jitter=settings.retry_jitter,
+            max_retry_delay_seconds=settings.max_retry_delay_seconds,
+            heartbeat_timeout_seconds=settings.heartbeat_timeout_seconds,
+            # Every command has its own limit; this one only ends what none of them foresaw.
+            transmit_timeout_seconds=settings.final_reply_seconds + 600 + 1100 * timeout,
+            driver=driver,
+        )
+
+    # --- transmitting ---------------------------------------------------------------------------
+
+    async def _transmit(
+        self, ticket: AttemptTicket, endpoint: Endpoint, raw: bytes, progress: _Progress
+    ) -> None:
+        try:
+            async with self._transport.session(endpoint) as session:
+                try:
+                    await self._transaction(session, ticket, raw, progress)
+                finally:
+                    progress.phase = session.phase
+        except ConnectorError as error:
+            progress.phase = getattr(error, "phase", progress.phase)
+            progress.error = Failure.of(error).model_copy(update={"phase": progress.phase})
+            if progress.at_dot:
+                progress.verdicts.update(progress.cut_short())
+            else:
+                progress.verdicts.update(_refused(ticket, error, progress.verdicts))
+
+    async def _transaction(
+        self, session: SmtpSession, ticket: AttemptTicket, raw: bytes, progress: _Progress
+    ) -> None:
+        replies = await session.envelope(
+            ticket.envelope_from, list(ticket.recipients.values()), len(raw)
+        )
+        accepted = self._sort(ticket.recipients, replies, progress)
+        if not accepted:
+            await session.reset()
+            return
+        await session.body(raw)
+        started = time.monotonic()
+        await self._committer.commit(lambda s: ledger.intend_dot(s, ticket, accepted))
+        if time.monotonic() - started > self._settings.heartbeat_timeout_seconds / 2:
+            # We were asleep (a stopped process, a stalled disk): somebody may be about to take
+            # over. Nothing has been sent yet, so step back instead of racing.
+            await self._committer.commit(lambda s: ledger.withdraw_dot(s, ticket))
+            raise ConnectorError(
+                ErrorType.STORE_UNAVAILABLE, "the store was too slow to send safely; tried again"
+            )
+        progress.at_dot = accepted
+        patience = timedelta(seconds=self._settings.final_reply_seconds)
+        reply = await session.end_of_data(patience)
+        progress.at_dot = ()
+        verdict = _verdict(reply)
+        progress.verdicts.update(dict.fromkeys(accepted, verdict))
+        if reply.temporary:
+            progress.error = _reply_failure(reply, Phase.REPLY)
+
+    @staticmethod
+    def _sort(
+        recipients: Mapping[int, str], replies: Mapping[str, Reply], progress: _Progress
+    ) -> list[int]:
+        accepted: list[int] = []
+        for number, address in recipients.items():
+            reply = replies[address]
+            if reply.accepted:
+                accepted.append(number)
+                continue
+            progress.verdicts[number] = _verdict(reply)
+            if reply.temporary:
+                progress.error = _reply_failure(reply, Phase.RCPT)
+        return accepted
+
+    async def _record(self, ticket: AttemptTicket, progress: _Progress) -> None:
+        """Commit the outcome. The server's word exists only here, so a store that is away is
+        waited for; giving up would turn a known outcome into an unknown one.
+        """
+        verdicts = progress.cut_short()
+        while True:
+            try:
+                await self._committer.commit(
+                    lambda s: ledger.end_attempt(
+                        s, ticket, verdicts, progress.phase, progress.error
+                    )
+                )
+            except ConnectorError as error:
+                if not error.temporary:
+                    raise
+                await asyncio.sleep(_RECORD_RETRY_SECONDS)
+            else:
+                return
+
+    async def _report(self, delivery_id: str, error: Failure | None) -> DeliveryReport:
+        return await self._committer.commit(lambda s: ledger.report(s, delivery_id, error))
+
+
+def _attempt_id(delivery_id: str) -> str:
+    info = activity.info()
+    return derived_id(
+        "attempt", delivery_id, info.workflow_run_id or "", info.activity_id, str(info.attempt)
+    )
+
+
+def _verdict(reply: Reply) -> Verdict:
+    state = (
+        RecipientState.SENT
+        if reply.accepted
+        else RecipientState.DEFERRED
+        if reply.temporary
+        else RecipientState.FAILED
+    )
+    return Verdict(state, reply.code, reply.enhanced_code, reply.text)
+
+
+def _refused(
+    ticket: AttemptTicket, error: ConnectorError, decided: Mapping[int, Verdict]
+) -> dict[int, Verdict]:
+    """Verdicts for recipients that were not decided when the transaction broke before the dot."""
+    reply: Reply | None = getattr(error, "reply", None)
+    state = RecipientState.DEFERRED if error.temporary or reply is None else RecipientState.FAILED
+    verdict = (
+        Verdict(state, reply.code, reply.enhanced_code, reply.text) if reply else Verdict(state)
+    )
+    return {n: verdict for n in ticket.recipients if n not in decided}
+
+
+def _reply_failure(reply: Reply, phase: Phase) -> Failure:
+    return Failure(
+        type=ErrorType.SERVER_UNAVAILABLE,
+        message="the server asked to try again later",
+        temporary=True,
+        phase=phase,
+        code=reply.code,
+        enhanced_code=reply.enhanced_code,
+        retry_after_seconds=(int(reply.retry_after.total_seconds()) if reply.retry_after else None),
+    )

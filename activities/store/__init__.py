@@ -1,0 +1,1 @@
+"""The store: one synchronous engine, group commits, and repositories over the tables."""

@@ -1,0 +1,46 @@
+"""Opens the store as the settings describe it: for the worker, and for commands beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from activities.crypto.keyring import Keyring, load_keyring
+from activities.crypto.secretbox import SecretBox
+from activities.store.accounts import Accounts
+from activities.store.content import ContentStore, open_blobs
+from activities.store.engine import Database
+from activities.store.links import ContentLinks
+from activities.store.migrate import migrate
+from models.settings import Settings
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything that is kept."""
+
+    database: Database
+    accounts: Accounts
+    content: ContentStore
+    links: ContentLinks
+    keys: Keyring
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store, making keys and tables where there are none."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = load_keyring(settings)
+    database = Database(settings.sqlalchemy_url())
+    migrate(database)
+    lifetime = timedelta(seconds=settings.content_url_seconds)
+    return Store(
+        database=database,
+        accounts=Accounts(SecretBox(keys.secrets), settings.ca_file),
+        content=ContentStore(open_blobs(settings.blob_folder_url()), settings.inline_content_bytes),
+        links=ContentLinks(keys.content, settings.public_url, lifetime),
+        keys=keys,
+    )

@@ -1,0 +1,347 @@
+"""The ledger of sending. Every change of who may transmit is a compare-and-set on the epoch.
+
+begin_attempt  bumps the epoch: whoever held the older one can commit nothing more
+intend_dot     must succeed before the final dot is written
+end_attempt    the outcome; after a take-over it counts only as late evidence
+fence          labels what a lost attempt left behind: intent without outcome is "unknown"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import CursorResult, update
+from sqlmodel import Session, col, select
+
+from activities.store.log import record
+from models.delivery import (
+    OPEN_STATES,
+    DeliveryReport,
+    MessageStatus,
+    Phase,
+    RecipientKind,
+    RecipientResult,
+    RecipientState,
+)
+from models.errors import ConnectorError, ErrorType
+from models.failure import Failure
+from models.tables import Attempt, Delivery, Message, Recipient, Rendition
+
+_SENT, _NOT_SENT, _UNKNOWN = "sent", "not_sent", "unknown"
+_OPEN_VALUES = [state.value for state in OPEN_STATES]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTicket:
+    """The right to transmit once, as long as nobody bumps the epoch."""
+
+    attempt_id: str
+    delivery_id: str
+    message_id: str
+    account_id: str
+    epoch: int
+    envelope_from: str
+    content_key: str
+    recipients: Mapping[int, str]
+    """Addresses still open, by their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The server's word about one recipient."""
+
+    state: RecipientState
+    code: int | None = None
+    enhanced_code: str | None = None
+    reply: str | None = None
+
+
+def begin_attempt(
+    session: Session, delivery_id: str, attempt_id: str, owner: str
+) -> AttemptTicket | None:
+    """Fence off whoever was sending and take the delivery; None when nobody is left to send to."""
+    delivery = fence(session, delivery_id, owner)
+    open_recipients = [r for r in _recipients(session, delivery_id) if r.state in _OPEN_VALUES]
+    if not open_recipients:
+        return None
+    rendition = session.exec(select(Rendition).where(Rendition.id == delivery.rendition_id)).one()
+    delivery.state = MessageStatus.SENDING
+    delivery.attempts += 1
+    session.add(delivery)
+    session.add(
+        Attempt(
+            id=attempt_id,
+            delivery_id=delivery_id,
+            rendition_id=rendition.id,
+            epoch=delivery.epoch,
+            owner=owner,
+            recipients=[r.number for r in open_recipients],
+            phase=Phase.CONNECT,
+            started_at=datetime.now(UTC),
+        )
+    )
+    _set_message_status(session, delivery.message_id, MessageStatus.SENDING)
+    record(
+        session,
+        "attempt_started",
+        account_id=delivery.account_id,
+        message_id=delivery.message_id,
+        attempt=delivery.attempts,
+        epoch=delivery.epoch,
+    )
+    return AttemptTicket(
+        attempt_id=attempt_id,
+        delivery_id=delivery_id,
+        message_id=delivery.message_id,
+        account_id=delivery.account_id,
+        epoch=delivery.epoch,
+        envelope_from=delivery.envelope_from,
+        content_key=rendition.content_key,
+        recipients={r.number: r.address for r in open_recipients},
+    )
+
+
+def intend_dot(session: Session, ticket: AttemptTicket, accepted: Sequence[int]) -> None:
+    """Commit that the final dot is about to be written for the ``accepted`` recipients.
+
+    Raises:
+        ConnectorError: ``LeaseLost`` when another worker has taken over; nothing may be sent.
+    """
+    _hold(session, ticket)
+    attempt = session.exec(select(Attempt).where(Attempt.id == ticket.attempt_id)).one()
+    attempt.phase = Phase.DOT_INTENT
+    attempt.dot_intent_at = datetime.now(UTC)
+    attempt.recipients = list(accepted)
+    session.add(attempt)
+
+
+def withdraw_dot(session: Session, ticket: AttemptTicket) -> None:
+    """Take the intent back: the dot was not written and never will be."""
+    _hold(session, ticket)
+    attempt = session.exec(select(Attempt).where(Attempt.id == ticket.attempt_id)).one()
+    attempt.dot_intent_at = None
+    attempt.phase = Phase.BODY
+    session.add(attempt)
+
+
+def end_attempt(
+    session: Session,
+    ticket: AttemptTicket,
+    verdicts: Mapping[int, Verdict],
+    phase: Phase,
+    error: Failure | None,
+) -> None:
+    """Commit what became of the attempt.
+
+    When the delivery was taken over meanwhile, a definite verdict still settles recipients that
+    were labelled unknown: evidence is welcome late, a second label would be a lie.
+    """
+    delivery = _locked(session, ticket.delivery_id)
+    attempt = session.exec(select(Attempt).where(Attempt.id == ticket.attempt_id)).one()
+    late = delivery.epoch != ticket.epoch
+    recipients = {r.number: r for r in _recipients(session, ticket.delivery_id)}
+    for number, verdict in verdicts.items():
+        recipient = recipients[number]
+        if late and recipient.state != RecipientState.UNKNOWN:
+            continue
+        recipient.state = verdict.state
+        recipient.code = verdict.code
+        recipient.enhanced_code = verdict.enhanced_code
+        recipient.reply = verdict.reply
+        session.add(recipient)
+    states = {v.state for v in verdicts.values()}
+    attempt.outcome = (
+        _UNKNOWN
+        if RecipientState.UNKNOWN in states
+        else _SENT
+        if RecipientState.SENT in states
+        else _NOT_SENT
+    )
+    attempt.phase = phase
+    attempt.ended_at = datetime.now(UTC)
+    attempt.code = error.code if error else next((v.code for v in verdicts.values()), None)
+    attempt.error_type = error.type if error else None
+    session.add(attempt)
+    record(
+        session,
+        "late_evidence" if late else "attempt_ended",
+        account_id=ticket.account_id,
+        message_id=ticket.message_id,
+        error_type=error.type if error else None,
+        outcome=attempt.outcome,
+        phase=phase.value,
+        code=attempt.code,
+        epoch=ticket.epoch,
+    )
+    _restate(session, delivery)
+
+
+def fence(session: Session, delivery_id: str, owner: str) -> Delivery:
+    """Bump the epoch and label the attempt that was under way, if any."""
+    delivery = _locked(session, delivery_id)
+    delivery.epoch += 1
+    delivery.lease_owner = owner
+    session.add(delivery)
+    lost = session.exec(
+        select(Attempt).where(Attempt.delivery_id == delivery_id, col(Attempt.outcome).is_(None))
+    ).all()
+    for attempt in lost:
+        ambiguous = attempt.dot_intent_at is not None
+        attempt.outcome = _UNKNOWN if ambiguous else _NOT_SENT
+        attempt.ended_at = datetime.now(UTC)
+        session.add(attempt)
+        if ambiguous:
+            _mark_unknown(session, delivery_id, attempt.recipients)
+        record(
+            session,
+            "attempt_lost",
+            account_id=delivery.account_id,
+            message_id=delivery.message_id,
+            outcome=attempt.outcome,
+            phase=attempt.phase,
+            epoch=attempt.epoch,
+        )
+    if lost:
+        _restate(session, delivery)
+    return delivery
+
+
+def reopen_unknown(session: Session, delivery_id: str) -> None:
+    """Let recipients whose outcome is unknown be tried again (policy ``at_least_once``)."""
+    session.connection().execute(
+        update(Recipient)
+        .where(
+            col(Recipient.delivery_id) == delivery_id,
+            col(Recipient.state) == RecipientState.UNKNOWN,
+        )
+        .values(state=RecipientState.DEFERRED)
+    )
+    session.expire_all()
+    delivery = _locked(session, delivery_id)
+    record(
+        session, "unknown_reopened", account_id=delivery.account_id, message_id=delivery.message_id
+    )
+    _restate(session, delivery)
+
+
+def close(
+    session: Session, delivery_id: str, error: Failure | None, *, cancelled: bool = False
+) -> None:
+    """Give up recipients that are still open; what the server said last stays with them.
+
+    An attempt that is still under way (its workflow was cancelled) is fenced off first.
+    """
+    delivery = fence(session, delivery_id, owner="")
+    final = RecipientState.CANCELLED if cancelled else RecipientState.FAILED
+    for recipient in _recipients(session, delivery_id):
+        if recipient.state in _OPEN_VALUES:
+            recipient.state = final
+            session.add(recipient)
+    _restate(session, delivery)
+    record(
+        session,
+        "message_settled",
+        account_id=delivery.account_id,
+        message_id=delivery.message_id,
+        error_type=error.type if error else None,
+        status=delivery.state,
+    )
+
+
+def report(session: Session, delivery_id: str, error: Failure | None = None) -> DeliveryReport:
+    """What stands in the ledger about a delivery."""
+    delivery = session.exec(select(Delivery).where(Delivery.id == delivery_id)).one()
+    results = [
+        RecipientResult(
+            address=r.address,
+            kind=RecipientKind(r.kind),
+            state=RecipientState(r.state),
+            code=r.code,
+            enhanced_code=r.enhanced_code,
+            reply=r.reply,
+        )
+        for r in _recipients(session, delivery_id)
+    ]
+    sent_at = session.exec(select(Message.sent_at).where(Message.id == delivery.message_id)).one()
+    return DeliveryReport(
+        sent_at=sent_at,
+        status=status_of([r.state for r in results]),
+        recipients=results,
+        attempts=delivery.attempts,
+        error=error,
+        retry_after_seconds=error.retry_after_seconds if error else None,
+    )
+
+
+def status_of(states: Sequence[RecipientState]) -> MessageStatus:
+    """Status of a mail from the states of its recipients; unknown is never hidden."""
+    found = set(states)
+    if RecipientState.UNKNOWN in found:
+        return MessageStatus.UNKNOWN
+    if found & OPEN_STATES:
+        return MessageStatus.QUEUED
+    if found == {RecipientState.SENT}:
+        return MessageStatus.SENT
+    if RecipientState.SENT in found:
+        return MessageStatus.PARTIALLY_SENT
+    if found == {RecipientState.CANCELLED}:
+        return MessageStatus.CANCELLED
+    return MessageStatus.FAILED
+
+
+def _restate(session: Session, delivery: Delivery) -> None:
+    session.flush()
+    states = [RecipientState(r.state) for r in _recipients(session, delivery.id)]
+    status = status_of(states)
+    delivery.state = status
+    session.add(delivery)
+    _set_message_status(session, delivery.message_id, status)
+
+
+def _set_message_status(session: Session, message_id: str, status: MessageStatus) -> None:
+    values: dict[str, Any] = {"status": status}
+    if status in (MessageStatus.SENT, MessageStatus.PARTIALLY_SENT):
+        values["sent_at"] = datetime.now(UTC)
+    session.connection().execute(
+        update(Message).where(col(Message.id) == message_id).values(**values)
+    )
+
+
+def _mark_unknown(session: Session, delivery_id: str, numbers: Sequence[int]) -> None:
+    for recipient in _recipients(session, delivery_id):
+        if recipient.number in numbers and recipient.state in _OPEN_VALUES:
+            recipient.state = RecipientState.UNKNOWN
+            session.add(recipient)
+
+
+def _recipients(session: Session, delivery_id: str) -> Sequence[Recipient]:
+    return session.exec(
+        select(Recipient)
+        .where(Recipient.delivery_id == delivery_id)
+        .order_by(col(Recipient.number))
+    ).all()
+
+
+def _locked(session: Session, delivery_id: str) -> Delivery:
+    delivery = session.exec(
+        select(Delivery).where(Delivery.id == delivery_id).with_for_update()
+    ).one_or_none()
+    if delivery is None:
+        raise ConnectorError(ErrorType.MESSAGE_NOT_FOUND, "the delivery is not in the store")
+    return delivery
+
+
+def _hold(session: Session, ticket: AttemptTicket) -> None:
+    # An UPDATE, not a SELECT: it takes the row's lock and tells in one step who holds the epoch.
+    result: CursorResult[Any] = session.connection().execute(
+        update(Delivery)
+        .where(col(Delivery.id) == ticket.delivery_id, col(Delivery.epoch) == ticket.epoch)
+        .values(state=MessageStatus.SENDING)
+    )
+    if result.rowcount != 1:
+        raise ConnectorError(
+            ErrorType.LEASE_LOST, "another worker has taken this delivery over; nothing was sent"
+        )

@@ -1,0 +1,368 @@
+"""Replication in the store: leases, cursors, plans, batches. The order of steps is law:
+
+stored and committed → acknowledged → handled on the server → cursor advanced
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import CursorResult, insert, update
+from sqlmodel import Session, col, select
+
+from activities.store.log import record
+from models.errors import ConnectorError, ErrorType
+from models.ids import derived_id
+from models.mailbox import RetrievalOptions
+from models.tables import (
+    Acknowledgement,
+    BatchItem,
+    CallbackDelivery,
+    Cursor,
+    Folder,
+    Location,
+    Retrieval,
+)
+from models.uid_set import Range, as_ranges, from_uids, subtract
+
+STORED, ACKNOWLEDGED, SETTLED, ABANDONED = "stored", "acknowledged", "settled", "abandoned"
+
+LAST_UID = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to change a folder on the server, as long as nobody bumps the epoch."""
+
+    folder_id: str
+    owner: str
+    epoch: int
+
+
+def ensure_folder(session: Session, account_id: str, name: str) -> Folder:
+    """The row of a folder, made when it is new."""
+    folder_id = derived_id("folder", account_id, name)
+    folder = session.exec(
+        select(Folder).where(Folder.id == folder_id).with_for_update()
+    ).one_or_none()
+    if folder is None:
+        folder = Folder(id=folder_id, account_id=account_id, name=name)
+        session.add(folder)
+        session.flush()
+    return folder
+
+
+def take_folder(session: Session, folder: Folder, owner: str, dead_owner: str | None) -> bool:
+    """Make ``owner`` the one replicator of the folder.
+
+    Succeeds when the folder is free, already ours, or held by ``dead_owner``, which the caller has
+    found to be over. The epoch is bumped on a change of hands, so that what the old owner's
+    workers still do on the server ends at their next step.
+    """
+    if folder.lease_owner not in (None, owner, dead_owner):
+        return False
+    if folder.lease_owner != owner:
+        folder.lease_owner = owner
+        folder.lease_epoch += 1
+        session.add(folder)
+    return True
+
+
+def release_folder(session: Session, folder_id: str, owner: str) -> None:
+    """Free the folder if ``owner`` still holds it."""
+    session.connection().execute(
+        update(Folder)
+        .where(col(Folder.id) == folder_id, col(Folder.lease_owner) == owner)
+        .values(lease_owner=None, lease_epoch=Folder.lease_epoch + 1)  # type: ignore[operator]
+    )
+
+
+def begin_step(session: Session, folder_id: str, owner: str) -> Lease:
+    """Bump the epoch for a step that may change the server; overtakes an older frozen step."""
+    result: CursorResult[Any] = session.connection().execute(
+        update(Folder)
+        .where(col(Folder.id) == folder_id, col(Folder.lease_owner) == owner)
+        .values(lease_epoch=Folder.lease_epoch + 1)  # type: ignore[operator]
+    )
+    if result.rowcount != 1:
+        raise _lost()
+    epoch = session.exec(select(Folder.lease_epoch).where(Folder.id == folder_id)).one()
+    return Lease(folder_id, owner, epoch)
+
+
+def check_lease(session: Session, lease: Lease) -> None:
+    """Raise ``LeaseLost`` unless ``lease`` still holds."""
+    row = session.exec(
+        select(Folder.lease_owner, Folder.lease_epoch).where(Folder.id == lease.folder_id)
+    ).one_or_none()
+    if row != (lease.owner, lease.epoch):
+        raise _lost()
+
+
+def _lost() -> ConnectorError:
+    return ConnectorError(ErrorType.LEASE_LOST, "another run has taken this folder over")
+
+
+def wanted(
+    session: Session,
+    folder_id: str,
+    consumer: str,
+    uid_validity: int,
+    *,
+    without: Sequence[str] = (),
+) -> list[Range]:
+    """UID ranges this consumer has not finished with, ascending.
+
+    Args:
+        without: Batches that are acknowledged and only wait to be settled.
+    """
+    cursor = session.exec(
+        select(Cursor).where(Cursor.folder_id == folder_id, Cursor.consumer == consumer)
+    ).one_or_none()
+    if cursor is None or cursor.uid_validity != uid_validity:
+        ranges = [(1, LAST_UID)]
+    else:
+        ranges = [*as_ranges(cursor.holes), (cursor.uid_next, LAST_UID)]
+    pending = session.exec(
+        select(BatchItem.uid)
+        .join(CallbackDelivery, col(CallbackDelivery.id) == col(BatchItem.batch_id))
+        .join(Retrieval, col(Retrieval.id) == col(CallbackDelivery.retrieval_id))
+        .where(
+            col(BatchItem.batch_id).in_(list(without)),
+            Retrieval.uid_validity == uid_validity,
+        )
+    )
+    return subtract(ranges, from_uids(pending))
+
+
+def account_of(session: Session, folder_id: str) -> str:
+    """Id of the account a folder belongs to."""
+    return session.exec(select(Folder.account_id).where(Folder.id == folder_id)).one()
+
+
+def add_retrieval(
+    session: Session,
+    *,
+    retrieval_id: str,
+    folder_id: str,
+    consumer: str,
+    owner: str,
+    uid_validity: int,
+    options: RetrievalOptions,
+    uids: Sequence[Range],
+    total: int,
+) -> None:
+    """Write the plan of a run."""
+    session.add(
+        Retrieval(
+            id=retrieval_id,
+            folder_id=folder_id,
+            consumer=consumer,
+            owner=owner,
+            uid_validity=uid_validity,
+            options=options.model_dump(mode="json"),
+            uids=[list(r) for r in uids],
+            total=total,
+            created_at=datetime.now(UTC),
+        )
+    )
+
+
+def unfinished(session: Session, folder_id: str, consumer: str) -> list[CallbackDelivery]:
+    """Batches of earlier runs that are stored or acknowledged but not settled, oldest first."""
+    return list(
+        session.exec(
+            select(CallbackDelivery)
+            .where(
+                CallbackDelivery.folder_id == folder_id,
+                CallbackDelivery.consumer == consumer,
+                col(CallbackDelivery.state).in_((STORED, ACKNOWLEDGED)),
+            )
+            .order_by(col(CallbackDelivery.created_at), col(CallbackDelivery.number))
+        )
+    )
+
+
+def batch(session: Session, batch_id: str) -> CallbackDelivery | None:
+    """A batch by id."""
+    return session.exec(
+        select(CallbackDelivery).where(CallbackDelivery.id == batch_id)
+    ).one_or_none()
+
+
+def find_retrieval(session: Session, retrieval_id: str) -> Retrieval | None:
+    """A run's plan, if it has been made."""
+    return session.exec(select(Retrieval).where(Retrieval.id == retrieval_id)).one_or_none()
+
+
+def end_retrieval(session: Session, retrieval_id: str) -> None:
+    """Note that a run is over."""
+    session.connection().execute(
+        update(Retrieval)
+        .where(col(Retrieval.id) == retrieval_id)
+        .values(ended_at=datetime.now(UTC))
+    )
+
+
+def retrieval(session: Session, retrieval_id: str) -> Retrieval:
+    """A run's plan."""
+    row = find_retrieval(session, retrieval_id)
+    if row is None:
+        raise ConnectorError(ErrorType.MESSAGE_NOT_FOUND, "the retrieval is not in the store")
+    return row
+
+
+def add_batch(
+    session: Session,
+    *,
+    batch_id: str,
+    plan: Retrieval,
+    number: int,
+    workflow_id: str,
+    items: Sequence[dict[str, Any]],
+) -> None:
+    """Write a batch with its items (``position``, ``uid``, ``message_id``, ``known``)."""
+    session.add(
+        CallbackDelivery(
+            id=batch_id,
+            retrieval_id=plan.id,
+            folder_id=plan.folder_id,
+            consumer=plan.consumer,
+            number=number,
+            state=STORED,
+            workflow_id=workflow_id,
+            created_at=datetime.now(UTC),
+        )
+    )
+    session.flush()
+    if items:
+        session.connection().execute(
+            insert(BatchItem), [{"batch_id": batch_id, **item} for item in items]
+        )
+
+
+def items(session: Session, batch_id: str) -> Sequence[BatchItem]:
+    """The items of a batch in delivery order."""
+    return session.exec(
+        select(BatchItem).where(BatchItem.batch_id == batch_id).order_by(col(BatchItem.position))
+    ).all()
+
+
+def acknowledged_by(session: Session, consumer: str, message_ids: Iterable[str]) -> set[str]:
+    """Which of these mails the consumer has already taken over."""
+    return set(
+        session.exec(
+            select(Acknowledgement.message_id).where(
+                Acknowledgement.consumer == consumer,
+                col(Acknowledgement.message_id).in_(list(message_ids)),
+            )
+        )
+    )
+
+
+def acknowledge(session: Session, batch_id: str, account_id: str) -> None:
+    """The callback has completed: from here on its mails are the consumer's."""
+    row = session.exec(
+        select(CallbackDelivery).where(CallbackDelivery.id == batch_id).with_for_update()
+    ).one()
+    if row.state != STORED:
+        return
+    now = datetime.now(UTC)
+    row.state, row.acknowledged_at = ACKNOWLEDGED, now
+    session.add(row)
+    taken = {i.message_id for i in items(session, batch_id) if i.message_id}
+    new = sorted(taken - acknowledged_by(session, row.consumer, taken))
+    if new:
+        session.connection().execute(
+            insert(Acknowledgement),
+            [{"consumer": row.consumer, "message_id": m, "at": now} for m in new],
+        )
+    record(session, "batch_acknowledged", account_id=account_id, batch=batch_id, mails=len(new))
+
+
+def unhandled_uids(session: Session, plan: Retrieval, batch_id: str) -> list[int]:
+    """UIDs of an acknowledged batch that are still to be removed or moved on the server."""
+    return list(
+        session.exec(
+            select(Location.uid)
+            .join(BatchItem, col(BatchItem.uid) == col(Location.uid))
+            .where(
+                BatchItem.batch_id == batch_id,
+                col(BatchItem.message_id).is_not(None),
+                Location.folder_id == plan.folder_id,
+                Location.uid_validity == plan.uid_validity,
+                col(Location.handled_at).is_(None),
+            )
+            .order_by(col(Location.uid))
+        )
+    )
+
+
+def mark_handled(session: Session, plan: Retrieval, uids: Sequence[int]) -> None:
+    """Commit that these UIDs are gone from the folder."""
+    session.connection().execute(
+        update(Location)
+        .where(
+            col(Location.folder_id) == plan.folder_id,
+            col(Location.uid_validity) == plan.uid_validity,
+            col(Location.uid).in_(list(uids)),
+        )
+        .values(handled_at=datetime.now(UTC))
+    )
+
+
+def settle(session: Session, plan: Retrieval, batch_id: str, account_id: str) -> None:
+    """Advance the cursor over the batch. The last step: a crash before it repeats, never skips."""
+    row = session.exec(
+        select(CallbackDelivery).where(CallbackDelivery.id == batch_id).with_for_update()
+    ).one()
+    if row.state == SETTLED:
+        return
+    done = from_uids(i.uid for i in items(session, batch_id))
+    _advance(session, plan, done)
+    row.state, row.settled_at = SETTLED, datetime.now(UTC)
+    session.add(row)
+    record(session, "batch_settled", account_id=account_id, batch=batch_id)
+
+
+def abandon(session: Session, batch_id: str) -> None:
+    """A batch whose callback never completed; its mails will come again in another one."""
+    session.connection().execute(
+        update(CallbackDelivery)
+        .where(col(CallbackDelivery.id) == batch_id, col(CallbackDelivery.state) == STORED)
+        .values(state=ABANDONED)
+    )
+
+
+def _cursor(session: Session, folder_id: str, consumer: str) -> Cursor | None:
+    return session.exec(
+        select(Cursor)
+        .where(Cursor.folder_id == folder_id, Cursor.consumer == consumer)
+        .with_for_update()
+    ).one_or_none()
+
+
+def _advance(session: Session, plan: Retrieval, done: Sequence[Range]) -> None:
+    cursor = _cursor(session, plan.folder_id, plan.consumer)
+    if cursor is None:
+        cursor = Cursor(
+            folder_id=plan.folder_id,
+            consumer=plan.consumer,
+            uid_validity=plan.uid_validity,
+            uid_next=1,
+            holes=[],
+        )
+    elif cursor.uid_validity != plan.uid_validity:
+        # The server renumbered the folder: what was done under the old numbers says nothing.
+        cursor.uid_validity, cursor.uid_next, cursor.holes = plan.uid_validity, 1, []
+    if done:
+        uid_next = max(cursor.uid_next, done[-1][1] + 1)
+        open_ranges = as_ranges(cursor.holes)
+        if uid_next > cursor.uid_next:
+            open_ranges.append((cursor.uid_next, uid_next - 1))
+        cursor.uid_next = uid_next
+        cursor.holes = [list(r) for r in subtract(open_ranges, done)]
+    session.add(cursor)

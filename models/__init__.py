@@ -1,0 +1,1 @@
+"""The contract: names, identifiers, errors, inputs and results. Imports nothing else of ours."""

@@ -1,0 +1,180 @@
+"""Sending: states, results and the messages between ``SendEmail`` and its activities."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from models.account import UnknownPolicy
+from models.base import Payload, Request, UtcDatetime
+from models.failure import Failure
+from models.message import EmailMessage
+
+
+class MessageStatus(StrEnum):
+    """State of a mail."""
+
+    DRAFT = "draft"
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    PARTIALLY_SENT = "partially_sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+    RECEIVED = "received"
+
+
+class RecipientKind(StrEnum):
+    """Header a recipient is named in; ``bcc`` stands in the envelope only."""
+
+    TO = "to"
+    CC = "cc"
+    BCC = "bcc"
+
+
+class RecipientState(StrEnum):
+    """State of one recipient of a mail."""
+
+    PENDING = "pending"
+    DEFERRED = "deferred"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+OPEN_STATES = frozenset({RecipientState.PENDING, RecipientState.DEFERRED})
+"""States from which a recipient may be tried (again)."""
+
+
+class Phase(StrEnum):
+    """How far an SMTP transaction got, in order (RFC 5321 §3.3, §4.3.2)."""
+
+    CONNECT = "connect"
+    BANNER = "banner"
+    EHLO = "ehlo"
+    STARTTLS = "starttls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    BODY = "body"
+    DOT_INTENT = "dot_intent"
+    DOT = "dot"
+    REPLY = "reply"
+    DONE = "done"
+
+
+class RecipientResult(Payload):
+    """What became of one recipient, with the server's last reply (RFC 3463 enhanced code)."""
+
+    address: str
+    kind: RecipientKind
+    state: RecipientState
+    code: int | None = None
+    enhanced_code: str | None = None
+    reply: str | None = None
+
+
+class SendEmailInput(Request):
+    """Input of ``SendEmail``: the account (id or name) and the mail."""
+
+    account: str
+    message: EmailMessage
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    unknown_policy: UnknownPolicy | None = None
+
+
+class SendEmailResult(Payload):
+    """Result of ``SendEmail``. ``unknown`` is never hidden behind ``sent`` or ``failed``."""
+
+    message_id: str
+    internet_message_id: str
+    status: MessageStatus
+    recipients: list[RecipientResult]
+    attempts: int
+    sent_at: UtcDatetime | None = None
+    error: Failure | None = None
+
+
+class ComposeInput(Payload):
+    """Input of ``sending.compose_message``."""
+
+    message_id: str
+    workflow_id: str
+    account: str
+    message: EmailMessage
+    idempotency_key: str | None = None
+    unknown_policy: UnknownPolicy | None = None
+
+
+class SendPlan(Payload):
+    """What the workflow needs to send a composed mail: ids and times, no content.
+
+    Times come from the settings of the worker that composed the mail, through the history, so that
+    a replay sees the same ones.
+    """
+
+    message_id: str
+    internet_message_id: str
+    account_id: str
+    delivery_id: str
+    unknown_policy: UnknownPolicy
+    max_attempts: int | None
+    give_up_after_seconds: int
+    first_attempt_at: UtcDatetime
+    retry_delays_seconds: list[float]
+    retry_jitter: float
+    max_retry_delay_seconds: float
+    heartbeat_timeout_seconds: float
+    transmit_timeout_seconds: float
+    driver: bool = True
+    """False when another workflow is sending the mail with this idempotency key."""
+
+
+class TransmitInput(Payload):
+    """Input of ``sending.transmit_delivery``."""
+
+    delivery_id: str
+    owner: str
+
+
+class DeliveryReport(Payload):
+    """What one attempt, or a take-over of a dead one, left behind."""
+
+    status: MessageStatus
+    recipients: list[RecipientResult]
+    attempts: int
+    error: Failure | None = None
+    retry_after_seconds: float | None = None
+    sent_at: UtcDatetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether a recipient is left that may be tried again."""
+        return any(r.state in OPEN_STATES for r in self.recipients)
+
+
+class TakeOverInput(Payload):
+    """Input of ``sending.take_over_delivery``: label what a lost attempt left behind."""
+
+    delivery_id: str
+    owner: str
+    resend_unknown: bool
+
+
+class ReadDeliveryInput(Payload):
+    """Input of ``sending.read_delivery``."""
+
+    delivery_id: str
+
+
+class SettleInput(Payload):
+    """Input of ``sending.settle_delivery``: close what is still open and set the final status."""
+
+    delivery_id: str
+    cancelled: bool = False
+    error: Failure | None = None

@@ -1,0 +1,67 @@
+"""Names of the contract: workflow types, activities, queues, queries, search attributes.
+
+They are API. Change one only with a new version beside the old.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class WorkflowType(StrEnum):
+    """Workflow types a client starts by name."""
+
+    SEND_EMAIL = "SendEmail"
+    RETRIEVE_EMAIL_MESSAGES = "RetrieveEmailMessages"
+    GET_EMAIL_MESSAGE = "GetEmailMessage"
+    GET_FOLDER_NAMES = "GetFolderNames"
+    CHECK_SERVER_CONNECTION = "CheckServerConnection"
+
+
+class TaskQueue(StrEnum):
+    """Task queues by resource profile, not by tenant."""
+
+    ORCHESTRATION = "email-orchestration"
+    SMTP = "email-smtp"
+    IMAP = "email-imap"
+    CRYPTO = "email-crypto"
+    CALLBACKS = "email-callbacks"
+
+
+class ActivityName(StrEnum):
+    """Activities, ``area.verb_object``."""
+
+    COMPOSE = "sending.compose_message"
+    TRANSMIT = "sending.transmit_delivery"
+    TAKE_OVER = "sending.take_over_delivery"
+    READ_DELIVERY = "sending.read_delivery"
+    SETTLE = "sending.settle_delivery"
+    OPEN_RETRIEVAL = "mailbox.open_retrieval"
+    FETCH_BATCH = "mailbox.fetch_batch"
+    SETTLE_BATCH = "mailbox.settle_batch"
+    CLOSE_RETRIEVAL = "mailbox.close_retrieval"
+    LIST_FOLDERS = "mailbox.list_folders"
+    CHECK_OUTGOING = "accounts.check_outgoing"
+    CHECK_INCOMING = "accounts.check_incoming"
+    READ_MESSAGE = "content.read_message"
+
+
+class Query(StrEnum):
+    """Queries of running workflows."""
+
+    PROGRESS = "progress"
+
+
+class SearchAttribute(StrEnum):
+    """Search attributes (all of type Keyword). They are not encrypted: opaque values only."""
+
+    ACCOUNT = "EmailAccount"
+    STATUS = "EmailStatus"
+    DIRECTION = "EmailDirection"
+
+
+class Direction(StrEnum):
+    """Which way a mail travels."""
+
+    OUTGOING = "outgoing"
+    INCOMING = "incoming"

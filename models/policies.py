@@ -1,0 +1,108 @@
+"""Presets of timeouts and retries, one per kind of work. Workflows use these and invent none."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityConfig
+
+from models.errors import PERMANENT
+from models.names import TaskQueue
+
+_PATIENT = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(minutes=1),
+    non_retryable_error_types=PERMANENT,
+)
+
+# A database that is away for a while delays the work, it does not fail it.
+STORE_WORK = ActivityConfig(
+    task_queue=TaskQueue.CRYPTO,
+    start_to_close_timeout=timedelta(minutes=2),
+    schedule_to_close_timeout=timedelta(days=5),
+    retry_policy=_PATIENT,
+)
+
+READ = ActivityConfig(
+    task_queue=TaskQueue.CRYPTO,
+    start_to_close_timeout=timedelta(seconds=30),
+    schedule_to_close_timeout=timedelta(minutes=1),
+    retry_policy=_PATIENT,
+)
+
+# Questions a person waits for: a few quick attempts, then the answer is the error.
+ASK_SERVER = ActivityConfig(
+    task_queue=TaskQueue.IMAP,
+    start_to_close_timeout=timedelta(minutes=2),
+    schedule_to_close_timeout=timedelta(minutes=4),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=300),
+        maximum_attempts=2,
+        non_retryable_error_types=PERMANENT,
+    ),
+)
+
+# How often it is tried depends on what is wrong; the activity decides and says so.
+OPEN_MAILBOX = ActivityConfig(
+    task_queue=TaskQueue.IMAP,
+    start_to_close_timeout=timedelta(minutes=10),
+    schedule_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=timedelta(seconds=30),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=200),
+        backoff_coefficient=1.5,
+        maximum_interval=timedelta(seconds=5),
+    ),
+)
+
+
+def transmit(heartbeat_seconds: float, timeout_seconds: float) -> ActivityConfig:
+    """One attempt, never repeated by Temporal: only the ledger knows whether it may be."""
+    return ActivityConfig(
+        task_queue=TaskQueue.SMTP,
+        start_to_close_timeout=timedelta(seconds=timeout_seconds),
+        heartbeat_timeout=timedelta(seconds=heartbeat_seconds),
+        retry_policy=RetryPolicy(maximum_attempts=1),
+    )
+
+
+def mailbox(heartbeat_seconds: float, patience_seconds: float) -> ActivityConfig:
+    """Mailbox work inside a run: a server that went away is waited for."""
+    return ActivityConfig(
+        task_queue=TaskQueue.IMAP,
+        start_to_close_timeout=timedelta(hours=6),
+        schedule_to_close_timeout=timedelta(seconds=patience_seconds),
+        heartbeat_timeout=timedelta(seconds=heartbeat_seconds),
+        retry_policy=_PATIENT,
+    )
+
+
+def callback_retry(max_attempts: int, interval_seconds: float) -> RetryPolicy:
+    """Retries of a callback child; all attempts share its execution timeout."""
+    return RetryPolicy(
+        initial_interval=timedelta(seconds=interval_seconds),
+        maximum_interval=timedelta(minutes=10),
+        maximum_attempts=max_attempts,
+    )
+
+
+def next_send_delay(
+    attempts: int,
+    delays: Sequence[float],
+    *,
+    jitter: float,
+    cap: float,
+    hint: float | None,
+    rng: random.Random,
+) -> timedelta:
+    """Return the gap before attempt ``attempts + 1``.
+
+    A server's hint is a lower bound; ``cap`` (seconds) binds everything, so that a wrong hint
+    cannot park a mail.
+    """
+    base = delays[min(attempts, len(delays)) - 1]
+    jittered = base * (1 + rng.uniform(-jitter, jitter))
+    return timedelta(seconds=min(max(jittered, hint or 0.0), cap))

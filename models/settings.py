@@ -1,0 +1,87 @@
+"""Settings, read from the environment once by each composition root; never a module-level value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _data_home() -> Path:
+    return Path("~/.local/share/email-connector").expanduser()
+
+
+class Settings(BaseSettings):
+    """All settings; each is the environment variable ``EMAIL_CONNECTOR_`` + its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EMAIL_CONNECTOR_", extra="ignore", hide_input_in_errors=True
+    )
+
+    data_dir: Path = Field(default_factory=_data_home)
+    """Folder of everything embedded: database, large content, keys made on first run."""
+    database_url: str | None = None
+    """SQLAlchemy URL (postgresql+psycopg://…); default: SQLite in ``data_dir``."""
+    blob_url: str | None = None
+    """Where pieces of content above ``inline_content_bytes`` are kept; default: in ``data_dir``."""
+    inline_content_bytes: int = Field(default=256 * 1024, ge=0)
+    """Pieces of content up to this size stand in the database, in their row's transaction."""
+    encryption_keys: SecretStr | None = None
+    """Fernet keys for stored secrets, newest first, separated by commas."""
+    payload_keys: SecretStr | None = None
+    """Payload keys ``id:base64`` (32 bytes each), newest first, separated by commas."""
+    payload_encryption: Literal["on", "off"] = "on"
+    """``off`` for those who encrypt payloads elsewhere."""
+    public_url: str = "http://127.0.0.1:8089"
+    """Base URL under which content links are reachable from outside."""
+    content_url_seconds: int = Field(default=900, ge=1)
+    """How long a content link is valid."""
+    ca_file: Path | None = None
+    """Extra trust anchors (PEM) for mail servers."""
+
+    temporal_address: str | None = None
+    """Temporal frontend; default: Temporal's own variables and profile, else 127.0.0.1:7233."""
+    temporal_namespace: str | None = None
+
+    smtp_concurrency: int = Field(default=50, ge=1)
+    """Transmissions at once per worker."""
+    imap_concurrency: int = Field(default=8, ge=1)
+    """Mailbox activities (threads) at once per worker."""
+    crypto_concurrency: int = Field(default=4, ge=1)
+    """Compositions (threads) at once per worker."""
+
+    retry_delays_seconds: list[float] = [60, 120, 300, 600, 900, 1800, 3600]
+    """Gaps between send attempts; the last one repeats."""
+    retry_jitter: float = Field(default=0.2, ge=0, le=0.5)
+    """Each gap is stretched or shortened at random by up to this share."""
+    max_retry_delay_seconds: float = Field(default=4000, gt=0)
+    """No gap is ever longer, whatever the jitter or a server's hint says."""
+    heartbeat_timeout_seconds: float = Field(default=30, gt=0)
+    """Silence after which Temporal gives a worker up."""
+    final_reply_seconds: float = Field(default=600, gt=0)
+    """Patience for the reply after the final dot (RFC 5321 §4.5.3.2.6)."""
+    mailbox_busy_seconds: float = Field(default=60, ge=0)
+    """How long a retrieval waits for another one of the same folder before it is refused."""
+    fetch_retry_seconds: float = Field(default=24 * 3600, gt=0)
+    """How long a retrieval that has begun waits for a mail server that went away."""
+    shutdown_seconds: float = Field(default=10, ge=0)
+    """Grace for running activities when a worker is told to stop."""
+    max_message_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Largest mail read from a server."""
+
+    @field_validator("retry_delays_seconds")
+    @classmethod
+    def _some_delay(cls, value: list[float]) -> list[float]:
+        if not value or min(value) <= 0:
+            raise ValueError("give at least one delay, each above 0")
+        return value
+
+    def sqlalchemy_url(self) -> str:
+        """Return the database URL."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'email-connector.db'}"
+
+    def blob_folder_url(self) -> str:
+        """Return the URL of the blob store."""
+        return self.blob_url or (self.data_dir / "content").absolute().as_uri()

@@ -1,0 +1,24 @@
+"""Accounts with their sealed secrets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Field, SQLModel
+
+from models.tables.columns import id_column, instant, json_column, maybe_bytes
+
+
+class AccountRow(SQLModel, table=True):
+    """An e-mail account. ``settings`` is an ``AccountSettings`` document without secrets."""
+
+    __tablename__ = "email_account"
+
+    id: str = id_column()
+    name: str = Field(max_length=200, unique=True)
+    settings: dict[str, Any] = json_column()
+    outgoing_password: bytes | None = maybe_bytes()
+    incoming_password: bytes | None = maybe_bytes()
+    created_at: datetime = instant()
+    updated_at: datetime = instant()

@@ -1,0 +1,137 @@
+"""The worker: settings → adapters → activities → one Temporal worker per task queue. No logic."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.workflow import SandboxImportNotificationPolicy
+
+from activities.accounts import AccountActivities
+from activities.errors import ErrorTranslation
+from activities.mail.imap import ImapConnector
+from activities.mail.smtp import SmtpClient
+from activities.mailbox import MailboxActivities
+from activities.reading import ReadingActivities
+from activities.runs import TemporalRuns
+from activities.sending import SendingActivities
+from activities.store.assembly import Store, open_store
+from activities.store.committer import Committer
+from models.connection import connect
+from models.names import TaskQueue
+from models.settings import Settings
+from models.wire import data_converter
+from workflows._guard import InputGuard
+from workflows.registry import WORKFLOWS
+
+SANDBOX = SandboxRestrictions.default.with_import_notification_policy(
+    SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
+    | SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
+)
+"""A workflow that forgets to pass an import through fails at start, with the module's name."""
+
+
+@asynccontextmanager
+async def running(settings: Settings, store: Store, client: Client) -> AsyncIterator[None]:
+    """Run all workers while the block runs; leaving stops them gracefully."""
+    committer = Committer(store.database)
+    runs = TemporalRuns(client, asyncio.get_running_loop())
+    transport, connector = SmtpClient(), ImapConnector(max_message_bytes=settings.max_message_bytes)
+    sending = SendingActivities(
+        store.database, committer, store.accounts, store.content, transport, runs, settings
+    )
+    mailbox = MailboxActivities(
+        store.database, store.accounts, store.content, connector, runs, settings
+    )
+    accounts = AccountActivities(store.database, store.accounts, transport, connector)
+    reading = ReadingActivities(store.database, store.links)
+    grace = timedelta(seconds=settings.shutdown_seconds)
+
+    def worker(
+        queue: TaskQueue, activities: Sequence[Callable[..., Any]], concurrency: int
+    ) -> Worker:
+        return Worker(
+            client,
+            task_queue=queue,
+            activities=activities,
+            activity_executor=ThreadPoolExecutor(concurrency, thread_name_prefix=queue),
+            max_concurrent_activities=concurrency,
+            max_heartbeat_throttle_interval=timedelta(seconds=5),
+            graceful_shutdown_timeout=grace,
+            interceptors=[ErrorTranslation()],
+        )
+
+    workers = [
+        Worker(
+            client,
+            task_queue=TaskQueue.ORCHESTRATION,
+            workflows=WORKFLOWS,
+            workflow_runner=SandboxedWorkflowRunner(restrictions=SANDBOX),
+            interceptors=[InputGuard()],
+            graceful_shutdown_timeout=grace,
+        ),
+        worker(
+            TaskQueue.SMTP,
+            [sending.transmit_delivery, accounts.check_outgoing],
+            settings.smtp_concurrency,
+        ),
+        worker(
+            TaskQueue.IMAP,
+            [
+                mailbox.open_retrieval,
+                mailbox.fetch_batch,
+                mailbox.settle_batch,
+                mailbox.list_folders,
+                accounts.check_incoming,
+            ],
+            settings.imap_concurrency,
+        ),
+        worker(
+            TaskQueue.CRYPTO,
+            [
+                sending.compose_message,
+                sending.take_over_delivery,
+                sending.read_delivery,
+                sending.settle_delivery,
+                mailbox.close_retrieval,
+                reading.read_message,
+            ],
+            settings.crypto_concurrency,
+        ),
+    ]
+    try:
+        async with AsyncExitStack() as stack:
+            for each in workers:
+                await stack.enter_async_context(each)
+            yield
+    finally:
+        committer.close()
+
+
+async def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = Settings()
+    store = open_store(settings)
+    client = await connect(settings, data_converter(store.keys.payloads))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with running(settings, store, client):
+        logging.getLogger("worker").info("worker ready")
+        await stop.wait()
+    store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,19 @@
+"""All workflows, for the worker and for the replay tests."""
+
+from __future__ import annotations
+
+from workflows.check_server_connection import CheckServerConnectionWorkflow
+from workflows.get_email_message import GetEmailMessageWorkflow
+from workflows.get_folder_names import GetFolderNamesWorkflow
+from workflows.retrieve_email_messages import RetrieveEmailMessagesWorkflow
+from workflows.send_email import SendEmailWorkflow
+from workflows.unknown_type import UnknownTypeWorkflow
+
+WORKFLOWS = [
+    CheckServerConnectionWorkflow,
+    GetEmailMessageWorkflow,
+    GetFolderNamesWorkflow,
+    RetrieveEmailMessagesWorkflow,
+    SendEmailWorkflow,
+    UnknownTypeWorkflow,
+]

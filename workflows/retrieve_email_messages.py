@@ -1,0 +1,237 @@
+"""Replicates a folder in batches, each handed to a callback before the server is touched."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from models import policies
+    from models.callback import CallbackKind
+    from models.errors import TEMPORARY, ErrorType
+    from models.failure import Failure
+    from models.ids import derived_id
+    from models.mailbox import (
+        BatchInput,
+        BatchResult,
+        CloseRetrievalInput,
+        FetchCompleted,
+        FetchFailed,
+        OpenRetrievalInput,
+        RetrievalOverrides,
+        RetrievalPlan,
+        RetrievalProgress,
+        RetrievalRun,
+        RetrieveEmailMessagesResult,
+        SettleBatchInput,
+        SettleBatchResult,
+    )
+    from models.names import ActivityName, Query, WorkflowType
+    from workflows._callback import run_callback
+    from workflows._steps import step
+
+
+@workflow.defn(name=WorkflowType.RETRIEVE_EMAIL_MESSAGES)
+class RetrieveEmailMessagesWorkflow:
+    """Open the folder; then per batch fetch and store, call back, handle; then complete.
+
+    The order of the steps is a promise: nothing changes on the server before the mail is stored
+    and the callback has completed.
+    """
+
+    def __init__(self) -> None:
+        self._progress: RetrievalProgress | None = None
+
+    @workflow.query(name=Query.PROGRESS)
+    def progress(self) -> RetrievalProgress | None:
+        """How far the run got; None before the folder is open."""
+        return self._progress
+
+    @workflow.run
+    async def run(self, input: RetrievalRun) -> RetrieveEmailMessagesResult:
+        """Replicate the folder."""
+        retrieval_id = self._retrieval_id()
+        try:
+            plan = input.plan or await self._open(input, retrieval_id)
+        except ActivityError as error:
+            await self._tell_of_error(input, retrieval_id, None, _failure(error))
+            raise _final(error) from error
+        self._progress = input.progress or RetrievalProgress(
+            retrieval_id=plan.retrieval_id,
+            folder=plan.folder,
+            total=plan.total,
+            batches=plan.batches,
+        )
+        try:
+            await self._replicate(input, plan)
+        except (ActivityError, ApplicationError) as error:
+            if is_cancelled_exception(error):
+                await asyncio.shield(self._close(plan, None))
+                raise
+            failure = _failure(error)
+            await self._close(plan, failure)
+            await self._tell_of_error(input, retrieval_id, plan, failure)
+            raise _final(error) from error
+        except asyncio.CancelledError:
+            await asyncio.shield(self._close(plan, None))
+            raise
+        await self._close(plan, None)
+        return await self._complete(input, plan)
+
+    def _retrieval_id(self) -> str:
+        info = workflow.info()
+        return derived_id("retrieval", info.workflow_id, info.first_execution_run_id)
+
+    async def _open(self, input: RetrievalRun, retrieval_id: str) -> RetrievalPlan:
+        info = workflow.info()
+        request = OpenRetrievalInput(
+            retrieval_id=retrieval_id,
+            # The chain, not the run: the folder stays ours when we continue as new.
+            owner=f"{info.workflow_id} {info.first_execution_run_id}",
+            account=input.account,
+            consumer=input.consumer,
+            overrides=RetrievalOverrides(
+                **{name: getattr(input, name) for name in RetrievalOverrides.model_fields}
+            ),
+        )
+        return await step(
+            ActivityName.OPEN_RETRIEVAL, request, RetrievalPlan, policies.OPEN_MAILBOX
+        )
+
+    async def _replicate(self, input: RetrievalRun, plan: RetrievalPlan) -> None:
+        if input.progress is None:
+            for batch_id in plan.unsettled:
+                await self._settle(plan, batch_id)
+        while self._state.next_batch < plan.batches:
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(
+                    input.model_copy(update={"plan": plan, "progress": self._progress})
+                )
+            await self._batch(input, plan, self._state.next_batch)
+
+    async def _batch(self, input: RetrievalRun, plan: RetrievalPlan, number: int) -> None:
+        fetched = await step(
+            ActivityName.FETCH_BATCH,
+            BatchInput(retrieval_id=plan.retrieval_id, number=number),
+            BatchResult,
+            policies.mailbox(plan.heartbeat_timeout_seconds, plan.patience_seconds),
+        )
+        batch = fetched.batch
+        if input.on_email_fetch and batch.messages:
+            await run_callback(
+                CallbackKind.ON_EMAIL_FETCH, input.on_email_fetch, batch.batch_id, batch
+            )
+        handled = await self._settle(plan, batch.batch_id)
+        self._progress = self._state.model_copy(
+            update={
+                "next_batch": number + 1,
+                "retrieved": self._state.retrieved + len(batch.messages),
+                "known": self._state.known + fetched.known,
+                "quarantined": self._state.quarantined + fetched.quarantined,
+                "handled": self._state.handled + handled,
+            }
+        )
+
+    async def _settle(self, plan: RetrievalPlan, batch_id: str) -> int:
+        result = await step(
+            ActivityName.SETTLE_BATCH,
+            SettleBatchInput(batch_id=batch_id, owner=plan.owner),
+            SettleBatchResult,
+            policies.mailbox(plan.heartbeat_timeout_seconds, plan.patience_seconds),
+        )
+        return result.handled
+
+    async def _close(self, plan: RetrievalPlan, error: Failure | None) -> None:
+        request = CloseRetrievalInput(
+            retrieval_id=plan.retrieval_id,
+            owner=plan.owner,
+            account_id=plan.account_id,
+            folder_id=plan.folder_id,
+            error=error,
+        )
+        await workflow.execute_activity(
+            ActivityName.CLOSE_RETRIEVAL, request, **policies.STORE_WORK
+        )
+
+    async def _complete(
+        self, input: RetrievalRun, plan: RetrievalPlan
+    ) -> RetrieveEmailMessagesResult:
+        state = self._state
+        if input.on_fetch_complete:
+            event = FetchCompleted(
+                retrieval_id=plan.retrieval_id,
+                account_id=plan.account_id,
+                folder=plan.folder,
+                consumer=plan.consumer,
+                retrieved=state.retrieved,
+                batches=plan.batches,
+            )
+            await run_callback(
+                CallbackKind.ON_FETCH_COMPLETE, input.on_fetch_complete, plan.retrieval_id, event
+            )
+        return RetrieveEmailMessagesResult(
+            retrieval_id=plan.retrieval_id,
+            account_id=plan.account_id,
+            folder=plan.folder,
+            consumer=plan.consumer,
+            retrieved=state.retrieved,
+            known=state.known,
+            batches=plan.batches,
+            handled=state.handled,
+            quarantined=state.quarantined,
+        )
+
+    async def _tell_of_error(
+        self,
+        input: RetrievalRun,
+        retrieval_id: str,
+        plan: RetrievalPlan | None,
+        failure: Failure,
+    ) -> None:
+        if input.on_fetch_error is None:
+            return
+        event = FetchFailed(
+            retrieval_id=retrieval_id,
+            account_id=plan.account_id if plan else input.account,
+            folder=plan.folder if plan else input.folder or "",
+            consumer=input.consumer,
+            retrieved=self._progress.retrieved if self._progress else 0,
+            error=failure,
+        )
+        try:
+            await run_callback(
+                CallbackKind.ON_FETCH_ERROR, input.on_fetch_error, retrieval_id, event
+            )
+        except ApplicationError:
+            # The run fails with its own error; a second one about the messenger would hide it.
+            workflow.logger.warning("on_fetch_error did not complete")
+
+    @property
+    def _state(self) -> RetrievalProgress:
+        if self._progress is None:
+            raise ApplicationError("not open", type=ErrorType.INTERNAL, non_retryable=True)
+        return self._progress
+
+
+def _cause(error: BaseException) -> ApplicationError | None:
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ApplicationError):
+        found = found.__cause__
+    return found
+
+
+def _failure(error: BaseException) -> Failure:
+    cause = _cause(error)
+    known = cause is not None and cause.type in {t.value for t in ErrorType}
+    kind = ErrorType(cause.type) if cause and cause.type and known else ErrorType.INTERNAL
+    message = cause.message if cause else "a step did not finish in time; see the run's history"
+    field = next((d["field"] for d in (cause.details if cause else ()) if "field" in d), None)
+    return Failure(type=kind, message=message, temporary=kind in TEMPORARY, field=field)
+
+
+def _final(error: BaseException) -> ApplicationError:
+    failure = _failure(error)
+    details = [{"field": failure.field}] if failure.field else []
+    return ApplicationError(failure.message, *details, type=failure.type.value, non_retryable=True)

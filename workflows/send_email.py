@@ -1,0 +1,161 @@
+"""Sends one mail durably."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from models import policies
+    from models.account import UnknownPolicy
+    from models.delivery import (
+        ComposeInput,
+        DeliveryReport,
+        MessageStatus,
+        ReadDeliveryInput,
+        SendEmailInput,
+        SendEmailResult,
+        SendPlan,
+        SettleInput,
+        TakeOverInput,
+        TransmitInput,
+    )
+    from models.errors import ErrorType
+    from models.ids import message_id_for_run
+    from models.names import ActivityName, Query, WorkflowType
+    from workflows._steps import answer, step
+
+_WATCH = timedelta(seconds=10)
+
+
+@workflow.defn(name=WorkflowType.SEND_EMAIL)
+class SendEmailWorkflow:
+    """Compose once, transmit until every recipient is settled, report per recipient.
+
+    It fails only when no server ever judged the mail (bad input, wrong password, …); a refusal by
+    the server is a result.
+    """
+
+    def __init__(self) -> None:
+        self._report: DeliveryReport | None = None
+
+    @workflow.query(name=Query.PROGRESS)
+    def progress(self) -> DeliveryReport | None:
+        """What the last attempt left behind; None before the first has ended."""
+        return self._report
+
+    @workflow.run
+    async def run(self, input: SendEmailInput) -> SendEmailResult:
+        """Send ``input.message``."""
+        plan = await self._compose(input)
+        if not plan.driver:
+            return self._result(plan, await self._watch(plan))
+        try:
+            self._report = await self._deliver(plan)
+        except BaseException as error:
+            if not is_cancelled_exception(error):
+                raise
+            # Shielded: the ledger must say "cancelled" although this run is being cancelled.
+            await asyncio.shield(self._settle(plan, cancelled=True))
+            raise
+        final = await self._settle(plan)
+        return self._result(plan, final)
+
+    async def _compose(self, input: SendEmailInput) -> SendPlan:
+        info = workflow.info()
+        request = ComposeInput(
+            message_id=message_id_for_run(info.workflow_id, info.first_execution_run_id),
+            workflow_id=info.workflow_id,
+            account=input.account,
+            message=input.message,
+            idempotency_key=input.idempotency_key,
+            unknown_policy=input.unknown_policy,
+        )
+        return await answer(ActivityName.COMPOSE, request, SendPlan, policies.STORE_WORK)
+
+    async def _deliver(self, plan: SendPlan) -> DeliveryReport:
+        deadline = plan.first_attempt_at + timedelta(seconds=plan.give_up_after_seconds)
+        while True:
+            report = self._report = await self._attempt(plan)
+            if not report.open or (report.error and not report.error.temporary):
+                return report
+            if plan.max_attempts is not None and report.attempts >= plan.max_attempts:
+                return report
+            delay = policies.next_send_delay(
+                max(report.attempts, 1),
+                plan.retry_delays_seconds,
+                jitter=plan.retry_jitter,
+                cap=plan.max_retry_delay_seconds,
+                hint=report.retry_after_seconds,
+                rng=workflow.random(),
+            )
+            if workflow.now() + delay > deadline:
+                return report
+            await workflow.sleep(delay, summary="until the next attempt")
+
+    async def _attempt(self, plan: SendPlan) -> DeliveryReport:
+        request = TransmitInput(
+            delivery_id=plan.delivery_id,
+            owner=workflow.info().workflow_id,
+        )
+        options = policies.transmit(plan.heartbeat_timeout_seconds, plan.transmit_timeout_seconds)
+        try:
+            report = await step(ActivityName.TRANSMIT, request, DeliveryReport, options)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            # The worker is gone or stuck. Only the ledger knows how far it got.
+            report = await self._take_over(plan, resend_unknown=False)
+        if report.error and report.error.type is ErrorType.LEASE_LOST:
+            raise ApplicationError(
+                "another run is sending this mail", type=ErrorType.LEASE_LOST, non_retryable=True
+            )
+        resend = plan.unknown_policy is UnknownPolicy.AT_LEAST_ONCE
+        if report.status is MessageStatus.UNKNOWN and resend:
+            report = await self._take_over(plan, resend_unknown=True)
+        return report
+
+    async def _take_over(self, plan: SendPlan, *, resend_unknown: bool) -> DeliveryReport:
+        request = TakeOverInput(
+            delivery_id=plan.delivery_id,
+            owner=workflow.info().workflow_id,
+            resend_unknown=resend_unknown,
+        )
+        return await step(ActivityName.TAKE_OVER, request, DeliveryReport, policies.STORE_WORK)
+
+    async def _watch(self, plan: SendPlan) -> DeliveryReport:
+        """Another workflow sends the mail with this idempotency key: report what becomes of it."""
+        request = ReadDeliveryInput(delivery_id=plan.delivery_id)
+        while True:
+            report = self._report = await step(
+                ActivityName.READ_DELIVERY, request, DeliveryReport, policies.READ
+            )
+            if not report.open:
+                return report
+            await workflow.sleep(_WATCH, summary="another workflow sends this mail")
+
+    async def _settle(self, plan: SendPlan, *, cancelled: bool = False) -> DeliveryReport:
+        error = self._report.error if self._report else None
+        request = SettleInput(delivery_id=plan.delivery_id, cancelled=cancelled, error=error)
+        return await step(ActivityName.SETTLE, request, DeliveryReport, policies.STORE_WORK)
+
+    @staticmethod
+    def _result(plan: SendPlan, report: DeliveryReport) -> SendEmailResult:
+        judged = any(r.code is not None for r in report.recipients)
+        if report.status is MessageStatus.FAILED and report.error and not judged:
+            details = [{"field": report.error.field}] if report.error.field else []
+            raise ApplicationError(
+                report.error.message, *details, type=report.error.type.value, non_retryable=True
+            )
+        return SendEmailResult(
+            message_id=plan.message_id,
+            internet_message_id=plan.internet_message_id,
+            status=report.status,
+            recipients=report.recipients,
+            attempts=report.attempts,
+            sent_at=report.sent_at,
+            error=report.error,
+        )
