@@ -1,5 +1,5 @@
 """What happens to a mail on the server after it is stored and acknowledged: one file each."""
 
-from activities.handling.registry import HANDLINGS, HandlingKind
+from activities.handling.registry import HANDLINGS
 
-__all__ = ["HANDLINGS", "HandlingKind"]
+__all__ = ["HANDLINGS"]

@@ -90,9 +90,9 @@ class Committer:
         for future, result in done:
             if not future.cancelled():
                 future.set_result(result)
-        for future, reason in failed:
+        for future, problem in failed:
             if not future.cancelled():
-                future.set_exception(reason)
+                future.set_exception(problem)
 
 
 def _internal(error: Exception) -> ConnectorError:

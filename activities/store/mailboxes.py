@@ -76,7 +76,7 @@ def release_folder(session: Session, folder_id: str, owner: str) -> None:
     session.connection().execute(
         update(Folder)
         .where(col(Folder.id) == folder_id, col(Folder.lease_owner) == owner)
-        .values(lease_owner=None, lease_epoch=Folder.lease_epoch + 1)  # type: ignore[operator]
+        .values(lease_owner=None, lease_epoch=Folder.lease_epoch + 1)
     )
 
 
@@ -85,7 +85,7 @@ def begin_step(session: Session, folder_id: str, owner: str) -> Lease:
     result: CursorResult[Any] = session.connection().execute(
         update(Folder)
         .where(col(Folder.id) == folder_id, col(Folder.lease_owner) == owner)
-        .values(lease_epoch=Folder.lease_epoch + 1)  # type: ignore[operator]
+        .values(lease_epoch=Folder.lease_epoch + 1)
     )
     if result.rowcount != 1:
         raise _lost()

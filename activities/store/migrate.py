@@ -19,10 +19,11 @@ def migrate(database: Database, revision: str = "head") -> None:
     with database.engine.begin() as connection:
         if not database.is_sqlite:  # SQLite's BEGIN IMMEDIATE is the lock already
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        command.upgrade(_config(connection), revision)
+        command.upgrade(configuration(connection), revision)
 
 
-def _config(connection: Connection) -> Config:
+def configuration(connection: Connection) -> Config:
+    """Return Alembic's configuration, bound to ``connection``."""
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["connection"] = connection
