@@ -1,0 +1,138 @@
+"""One FETCH response: its items in any order, its literals by length (RFC 9051 §7.5.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from activities.mail.dates import read_date
+from activities.mail.imap_wire import MAX_LINE, Wire
+from models.errors import ErrorType
+
+_FETCH: Final = re.compile(rb"\* \d{1,10} FETCH \(", re.IGNORECASE)
+_LITERAL: Final = re.compile(rb"~?\{(\d{1,20})\+?\}$")
+# A bracket belongs to its atom: BODY[HEADER.FIELDS (FROM)]<0>. What matches nothing is illegal.
+_TOKEN: Final = re.compile(
+    rb'(?P<paren>[()])|"(?P<quoted>(?:[^"\\]|\\.)*+)"'
+    rb'|(?P<atom>(?:[^\s()"\[\]]|\[[^\]]*+\])++)|(?P<illegal>\S)',
+    re.DOTALL,
+)
+_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+_MAX_OTHER: Final = 256 * 1024
+"""Octets of one response apart from the mail."""
+_BODY: Final = b"BODY[]"
+
+Token = tuple[str, bytes]
+"""Its kind (``atom``, ``text``, ``paren``) and its value."""
+
+
+@dataclass(slots=True)
+class Items:
+    """What a FETCH response says about a message, as far as we asked."""
+
+    uid: int | None = None
+    size: int | None = None
+    internal_date: datetime | None = None
+    has_body: bool = False
+    body: bytes | None = None
+    """None with ``has_body`` is NIL."""
+
+
+def fetch_items(wire: Wire, line: bytes, max_literal: int) -> Items | None:
+    """Return what ``line`` and the lines that belong to it say, or None if it is no FETCH.
+
+    Raises:
+        ConnectorError: The response breaks the protocol or the limits, or does not end in time.
+    """
+    head = _FETCH.match(line)
+    if head is None:
+        return None
+    items = Items()
+    tokens = _tokens(wire, line[head.end() :], max_literal)
+    for kind, key in tokens:
+        if (kind, key) == ("paren", b")"):
+            if next(tokens, None) is not None:
+                break
+            return items
+        value = next(tokens, None)
+        if kind != "atom" or value is None or value == ("paren", b")"):
+            break
+        if value == ("paren", b"("):
+            _skip_list(tokens)
+        else:
+            _set(items, key.upper(), *value)
+    raise wire.violation("a FETCH response is malformed")
+
+
+def skip_literals(wire: Wire, line: bytes) -> None:
+    """Read the lines and literals that belong to an untagged response nobody asked for."""
+    total = 0
+    while literal := _LITERAL.search(line):
+        total += int(literal[1])
+        wire.literal(int(literal[1]), _MAX_OTHER)
+        if total > _MAX_OTHER:
+            raise wire.violation("an untagged response is too large")
+        line = wire.line()
+
+
+def _set(items: Items, key: bytes, kind: str, value: bytes) -> None:
+    if key == _BODY:
+        items.has_body = True
+        items.body = value if kind == "text" else None
+    elif key == b"UID" and value.isdigit():
+        items.uid = int(value[:10])
+    elif key == b"RFC822.SIZE" and value.isdigit():
+        items.size = int(value[:20])
+    elif key == b"INTERNALDATE" and kind == "text":
+        # "17-Jul-1996 02:44:25 -0700"
+        items.internal_date = read_date(value.decode("latin-1").replace("-", " ", 2))
+
+
+def _skip_list(tokens: Iterator[Token]) -> None:
+    depth = 1
+    for kind, value in tokens:
+        if kind == "paren":
+            depth += 1 if value == b"(" else -1
+            if not depth:
+                return
+
+
+def _tokens(wire: Wire, line: bytes, max_literal: int) -> Iterator[Token]:
+    others = 0
+    key = b""
+    while True:
+        others += len(line)
+        literal = _LITERAL.search(line)
+        text = line[: literal.start()] if literal else line
+        for token in _TOKEN.finditer(text):
+            kind = str(token.lastgroup)
+            if kind == "illegal":
+                raise wire.violation("a FETCH response holds an illegal character")
+            if kind == "quoted":
+                yield "text", _ESCAPED.sub(rb"\1", token["quoted"])
+            else:
+                key = token[0]
+                yield kind, key
+        if literal is None:
+            return
+        octets = int(literal[1])
+        if key.upper() == _BODY:
+            yield "text", _mail(wire, octets, max_literal)
+        else:
+            others += octets
+            yield "text", wire.literal(octets, _MAX_OTHER)
+        if others > _MAX_OTHER:
+            raise wire.violation("a FETCH response is too large")
+        line = wire.line(MAX_LINE)
+
+
+def _mail(wire: Wire, octets: int, max_literal: int) -> bytes:
+    if octets > max_literal:
+        raise wire.failure(
+            ErrorType.MESSAGE_TOO_LARGE,
+            f"a mail of {octets} octets is announced, {max_literal} are allowed.",
+        )
+    return wire.literal(octets, max_literal, patient=True)
