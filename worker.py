@@ -45,7 +45,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
     """Run all workers while the block runs; leaving stops them gracefully."""
     committer = Committer(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
-    transport, connector = SmtpClient(), ImapConnector(max_message_bytes=settings.max_message_bytes)
+    transport, connector = SmtpClient(), ImapConnector(max_literal=settings.max_message_bytes)
     sending = SendingActivities(
         store.database, committer, store.accounts, store.content, transport, runs, settings
     )

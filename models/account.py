@@ -64,7 +64,7 @@ class _Server(Request):
     @model_validator(mode="after")
     def _login_has_a_name(self) -> Self:
         if self.login is not LoginMethod.NONE and not self.username:
-            raise ValueError("username is required unless login is 'none'")
+            raise ValueError("username: required unless login is 'none'")
         return self
 
 
@@ -85,7 +85,7 @@ class IncomingServer(_Server):
     def _s_means_tls(self) -> Self:
         implicit = self.protocol in (IncomingProtocol.IMAPS, IncomingProtocol.POP3S)
         if implicit and self.security is not Security.TLS:
-            raise ValueError(f"protocol {self.protocol} needs security 'tls'")
+            raise ValueError(f"security: protocol {self.protocol} needs 'tls'")
         return self
 
 
@@ -110,7 +110,7 @@ class AccountSettings(Request):
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:
         if self.outgoing is None and self.incoming is None:
-            raise ValueError("an account needs an outgoing or an incoming server")
+            raise ValueError("outgoing: an account needs an outgoing or an incoming server")
         return self
 
 

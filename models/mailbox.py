@@ -51,9 +51,9 @@ class RetrievalOptions(Request):
     @model_validator(mode="after")
     def _move_needs_a_target(self) -> Self:
         if self.handling is Handling.MOVE and not self.move_folder:
-            raise ValueError("move_folder is required when handling is 'move'")
+            raise ValueError("move_folder: required when handling is 'move'")
         if self.handling is Handling.MOVE and self.move_folder == self.folder:
-            raise ValueError("move_folder must differ from folder")
+            raise ValueError("move_folder: must differ from folder")
         return self
 
 

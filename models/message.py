@@ -46,7 +46,7 @@ class Attachment(Request):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.content is None) == (self.content_ref is None):
-            raise ValueError("give either content (base64) or content_ref")
+            raise ValueError("content: give either content (base64) or content_ref")
         return self
 
 

@@ -61,8 +61,9 @@ class SendEmailWorkflow:
             # Shielded: the ledger must say "cancelled" although this run is being cancelled.
             await asyncio.shield(self._settle(plan, cancelled=True))
             raise
-        final = await self._settle(plan)
-        return self._result(plan, final)
+        if self._report.open:
+            self._report = await self._settle(plan)
+        return self._result(plan, self._report)
 
     async def _compose(self, input: SendEmailInput) -> SendPlan:
         info = workflow.info()
