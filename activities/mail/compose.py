@@ -96,7 +96,8 @@ def _sender(message: EmailMessage, account_address: str, full_name: str) -> Mail
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         field = name_field if problem["loc"] == ("name",) else address_field
-        raise ConnectorError(ErrorType.INVALID_INPUT, problem["msg"], field=field) from None
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise ConnectorError(ErrorType.INVALID_INPUT, reason, field=field) from None
 
 
 def _fields(

@@ -94,14 +94,14 @@ def _phrase_words(name: str) -> list[str]:
 
 
 def encoded_words(text: str) -> list[str]:
-    """Return ``text`` as encoded words in UTF-8, in the shorter encoding (RFC 2047).
+    """Return ``text`` as encoded words in UTF-8 (RFC 2047), readable ones unless that is too long.
 
     No character is split over two words, and Q leaves only what a phrase allows (§5.3).
     """
     octets = [char.encode() for char in check_text(text)]
     in_q = [_q(char, octet) for char, octet in zip(text, octets, strict=True)]
     room = _MAX_WORD - len("=?utf-8?q??=")
-    if sum(map(len, in_q)) <= sum(map(len, octets)) * 4 // 3:
+    if sum(map(len, in_q)) <= 2 * sum(map(len, octets)):
         return [f"=?utf-8?q?{''.join(chunk)}?=" for chunk in _chunks(in_q, room)]
     chunks = _chunks(octets, room // 4 * 3)
     return [f"=?utf-8?b?{b64encode(b''.join(chunk)).decode()}?=" for chunk in chunks]

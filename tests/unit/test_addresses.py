@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -360,11 +360,13 @@ MAILBOXES = st.builds(lambda n, a: Mailbox(name=n, address=a), NAMES, ADDRESSES)
 DISTINCT = st.lists(MAILBOXES, max_size=8, unique_by=lambda m: m.address.lower())
 
 
+@settings(deadline=None)
 @given(DISTINCT)
 def test_what_is_formatted_reads_back(mailboxes: list[Mailbox]) -> None:
     assert parse_address_list(format_address_list(mailboxes)) == tuple(mailboxes)
 
 
+@settings(deadline=None)
 @given(ADDRESSES)
 def test_validation_is_idempotent(address: str) -> None:
     kept = ADDR_SPEC.validate_python(address)
@@ -372,6 +374,7 @@ def test_validation_is_idempotent(address: str) -> None:
     assert ascii_domain(kept).isascii()
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.text('ab@.<>,;:"\\() []=?\t\r\n\u00e9\uff20', max_size=40)))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
