@@ -20,7 +20,7 @@ def message_id_for_run(workflow_id: str, first_run_id: str) -> str:
     """Id of the mail that a ``SendEmail`` chain sends.
 
     ``first_run_id`` survives resets and continue-as-new, so a reset run finds the ledger of the
-    mail it has already sent (docs/adr/0003).
+    mail it has already sent (docs/adr/0003-mail-ids-survive-a-reset.md).
     """
     return derived_id("message", workflow_id, first_run_id)
 
