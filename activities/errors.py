@@ -27,7 +27,7 @@ class _Translator(ActivityInboundInterceptor):
             raise application_error(error) from None
         except FailureError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last place that can hide its text
             # The text of an unforeseen exception may quote a mail or a secret: only its class and
             # place go on. The log gets no more than that either.
             place = _place(error)

@@ -90,8 +90,9 @@ class MailboxActivities:
 
     @activity.defn(name=ActivityName.OPEN_RETRIEVAL)
     def open_retrieval(self, request: OpenRetrievalInput) -> RetrievalPlan:
-        """Take the folder and plan the run. An unreachable server is reported soon; waiting for
-        one is for runs that have begun.
+        """Take the folder and plan the run.
+
+        An unreachable server is reported soon; waiting for one is for runs that have begun.
         """
         try:
             with blocking_heartbeats():

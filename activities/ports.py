@@ -62,8 +62,9 @@ class Reply:
 
 
 class SmtpSession(Protocol):
-    """A logged-in connection. ``phase`` always tells how far the current transaction got, also
-    after an exception.
+    """A logged-in connection.
+
+    ``phase`` always tells how far the current transaction got, also after an exception.
     """
 
     phase: Phase
@@ -94,8 +95,9 @@ class SmtpTransport(Protocol):
     """Opens sessions."""
 
     def session(self, endpoint: Endpoint) -> AbstractAsyncContextManager[SmtpSession]:
-        """Connect, EHLO, STARTTLS as configured, log in. Leaving says QUIT, or drops the
-        connection when a transaction is unfinished.
+        """Connect, EHLO, STARTTLS as configured, log in.
+
+        Leaving says QUIT, or drops the connection when a transaction is unfinished.
         """
 
 
@@ -169,13 +171,13 @@ class Mailbox(Protocol):
         """Existing UIDs within ``ranges`` (inclusive), ascending."""
 
     def fetch(self, uids: Sequence[int]) -> Iterator[FetchedMail]:
-        """The mails (BODY.PEEK[], never \\Seen) that still exist, in the order of ``uids``."""
+        r"""The mails (BODY.PEEK[], never \Seen) that still exist, in the order of ``uids``."""
 
     def move(self, uids: Sequence[int], target: str) -> None:
         """Move: MOVE (RFC 6851), else COPY, check COPYUID, then remove. Gone UIDs are skipped."""
 
     def remove(self, uids: Sequence[int]) -> None:
-        """\\Deleted and UID EXPUNGE (RFC 4315) of exactly these; never a bare EXPUNGE."""
+        r"""\Deleted and UID EXPUNGE (RFC 4315) of exactly these; never a bare EXPUNGE."""
 
 
 class MailboxConnector(Protocol):

@@ -294,8 +294,10 @@ class SendingActivities:
         return accepted
 
     async def _record(self, ticket: AttemptTicket, progress: _Progress) -> None:
-        """Commit the outcome. The server's word exists only here, so a store that is away is
-        waited for; giving up would turn a known outcome into an unknown one.
+        """Commit the outcome.
+
+        The server's word exists only here, so a store that is away is waited for; giving up would
+        turn a known outcome into an unknown one.
         """
         verdicts = progress.cut_short()
         while True:

@@ -139,7 +139,7 @@ class ServerCheck(Payload):
     ok: bool
     error_type: ErrorType | None = None
     explanation: str
-    capabilities: list[str] = []
+    capabilities: list[str] = Field(default_factory=list)
 
 
 class CheckServerConnectionResult(Payload):

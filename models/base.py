@@ -9,8 +9,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 
 class Payload(BaseModel):
-    """An input, result or state. Frozen; unknown fields are ignored so that an older worker can
-    read what a newer starter wrote; every field added later has a default.
+    """An input, result or state.
+
+    Frozen; unknown fields are ignored so that an older worker can read what a newer starter wrote;
+    every field added later has a default.
     """
 
     # hide_input_in_errors: a validation error must never quote the mail or the secret it refused.
@@ -18,8 +20,10 @@ class Payload(BaseModel):
 
 
 class Request(Payload):
-    """Input of a public workflow. Unknown fields are refused: a misspelt option that is silently
-    dropped would send or delete something the caller did not ask for.
+    """Input of a public workflow.
+
+    Unknown fields are refused: a misspelt option that is silently dropped would send or delete
+    something the caller did not ask for.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -31,7 +31,7 @@ class ErrorType(StrEnum):
     MESSAGE_NOT_FOUND = "MessageNotFound"
     CONTENT_NOT_FOUND = "ContentNotFound"
     CONTENT_DAMAGED = "ContentDamaged"
-    SECRET_UNREADABLE = "SecretUnreadable"
+    SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105 - a name, not a secret
     # Reaching a server
     HOST_NOT_FOUND = "HostNotFound"
     CONNECTION_FAILED = "ConnectionFailed"

@@ -127,14 +127,14 @@ class RetrievalPlan(Payload):
     consumer: str
     total: int
     batches: int
-    unsettled: list[str] = []
+    unsettled: list[str] = Field(default_factory=list)
     """Batches of earlier runs that were acknowledged but not yet settled."""
     heartbeat_timeout_seconds: float
     patience_seconds: float
 
 
 class RetrievalRun(RetrieveEmailMessagesInput):
-    """What the workflow carries over continue-as-new. Clients leave ``plan`` and ``progress`` out."""
+    """What the workflow carries over continue-as-new; clients leave the two fields out."""
 
     plan: RetrievalPlan | None = None
     progress: RetrievalProgress | None = None
@@ -188,7 +188,7 @@ class MessageSummary(Payload):
     uid: int
     subject: str = ""
     sender: str = ""
-    to: list[str] = []
+    to: list[str] = Field(default_factory=list)
     date: UtcDatetime | None = None
     size: int
     attachments: int = 0
@@ -254,7 +254,7 @@ class GetFolderNamesInput(Request):
 
 
 class FolderInfo(Payload):
-    """One mailbox of an account; ``special_use`` as in RFC 6154, for example ``\\Sent``."""
+    r"""One mailbox of an account; ``special_use`` as in RFC 6154, for example ``\Sent``."""
 
     name: str
     selectable: bool = True

@@ -120,12 +120,12 @@ class GetEmailMessageResult(Payload):
     internet_message_id: str | None = None
     subject: str = ""
     sender: str = ""
-    to: list[str] = []
-    cc: list[str] = []
+    to: list[str] = Field(default_factory=list)
+    cc: list[str] = Field(default_factory=list)
     date: UtcDatetime | None = None
     size: int = 0
     quarantined: bool = False
     raw: ContentLink | None = None
     text: ContentLink | None = None
     html: ContentLink | None = None
-    parts: list[PartLink] = []
+    parts: list[PartLink] = Field(default_factory=list)

@@ -14,7 +14,7 @@ def _data_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """All settings; each is the environment variable ``EMAIL_CONNECTOR_`` + its name in capitals."""
+    """All settings; each is the variable ``EMAIL_CONNECTOR_`` + its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix="EMAIL_CONNECTOR_", extra="ignore", hide_input_in_errors=True

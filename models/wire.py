@@ -167,7 +167,7 @@ def data_converter(keys: Mapping[str, bytes] | None) -> DataConverter:
 
 
 def plain(value: BaseModel) -> RawValue:
-    """Return ``value`` as a payload that the codec leaves readable, for callbacks without our key."""
+    """Return ``value`` as a payload the codec leaves readable, for callbacks without our key."""
     return RawValue(
         Payload(metadata={"encoding": b"json/plain", _PLAIN_MARK: b"plain"}, data=to_json(value))
     )

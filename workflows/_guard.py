@@ -26,7 +26,8 @@ class InputGuard(Interceptor):
     """
 
     def workflow_interceptor_class(
-        self, input: WorkflowInterceptorClassInput
+        self,
+        input: WorkflowInterceptorClassInput,  # noqa: ARG002 - the SDK's signature
     ) -> type[WorkflowInboundInterceptor]:
         """The part that runs within the workflow."""
         return _Guard

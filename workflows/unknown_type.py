@@ -18,7 +18,7 @@ class UnknownTypeWorkflow:
     """Fails at once: without it a misspelt type would wait for a worker that never comes."""
 
     @workflow.run
-    async def run(self, args: Sequence[RawValue]) -> None:
+    async def run(self, args: Sequence[RawValue]) -> None:  # noqa: ARG002 - the SDK's signature
         """Say which types there are."""
         known = ", ".join(sorted(WorkflowType))
         raise ApplicationError(

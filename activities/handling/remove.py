@@ -14,7 +14,7 @@ class Remove:
 
     changes_server = True
 
-    def check(self, mailbox: Mailbox, options: RetrievalOptions) -> None:
+    def check(self, mailbox: Mailbox, _options: RetrievalOptions) -> None:
         """Without UIDPLUS a mail could only be removed together with other people's."""
         if "UIDPLUS" not in mailbox.capabilities:
             raise ConnectorError(
@@ -24,6 +24,6 @@ class Remove:
                 field="handling",
             )
 
-    def apply(self, mailbox: Mailbox, options: RetrievalOptions, uids: Sequence[int]) -> None:
+    def apply(self, mailbox: Mailbox, _options: RetrievalOptions, uids: Sequence[int]) -> None:
         """Remove them."""
         mailbox.remove(uids)

@@ -1,5 +1,7 @@
-"""Incoming mails as they enter the store. All ids are derived from what the mail is, so that a
-repeated or a concurrent step writes the same rows.
+"""Incoming mails as they enter the store.
+
+All ids are derived from what the mail is, so that a repeated or a concurrent step writes the same
+rows.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from activities.ports import FetchedMail, ParsedMail
-from activities.store.content import ContentStore, Piece
+from activities.store.content import Piece
 from activities.store.insertion import insert_missing
 from models.delivery import MessageStatus
 from models.ids import derived_id

@@ -1,4 +1,6 @@
-"""Replication in the store: leases, cursors, plans, batches. The order of steps is law:
+"""Replication in the store: leases, cursors, plans, batches.
+
+The order of steps is law:
 
 stored and committed → acknowledged → handled on the server → cursor advanced
 """
@@ -116,8 +118,7 @@ def wanted(
 ) -> list[Range]:
     """UID ranges this consumer has not finished with, ascending.
 
-    Args:
-        without: Batches that are acknowledged and only wait to be settled.
+    Batches in ``without`` are acknowledged and only wait to be settled.
     """
     cursor = session.exec(
         select(Cursor).where(Cursor.folder_id == folder_id, Cursor.consumer == consumer)

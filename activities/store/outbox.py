@@ -163,8 +163,9 @@ def insert(
 
 
 def adopt(session: Session, known: Outgoing, workflow_id: str) -> bool:
-    """Make ``workflow_id`` the one that sends a mail whose workflow is over; False if another
-    was quicker.
+    """Make ``workflow_id`` the one that sends a mail whose workflow is over.
+
+    False if another was quicker.
     """
     result: CursorResult[Any] = session.connection().execute(
         update(Message)

@@ -1,5 +1,7 @@
-"""Tables of the store. Importing this package registers all of them; nothing else may import it
-but ``activities.store`` and the migrations.
+"""Tables of the store.
+
+Importing this package registers all of them; nothing else may import it but ``activities.store``
+and the migrations.
 """
 
 from models.tables.accounts import AccountRow

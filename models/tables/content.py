@@ -26,8 +26,10 @@ class ContentRow(SQLModel, table=True):
 
 
 class PartRow(SQLModel, table=True):
-    """An attachment of a stored mail. Its bytes are read out of the raw mail when asked for:
-    a copy beside it would double what is written for every mail.
+    """An attachment of a stored mail.
+
+    Its bytes are read out of the raw mail when asked for: a copy beside it would double what is
+    written for every mail.
     """
 
     __tablename__ = "message_part"

@@ -16,8 +16,10 @@ def _big(*, primary_key: bool = False) -> Any:
 
 
 class Folder(SQLModel, table=True):
-    """A folder of an account. ``lease_owner`` is the run that replicates it; ``lease_epoch`` grows
-    with every step that may change the server, so that a frozen step finds itself overtaken.
+    """A folder of an account.
+
+    ``lease_owner`` is the run that replicates it; ``lease_epoch`` grows with every step that may
+    change the server, so that a frozen step finds itself overtaken.
     """
 
     __tablename__ = "folder"

@@ -20,8 +20,10 @@ from models.tables.columns import (
 
 
 class Message(SQLModel, table=True):
-    """A mail. An incoming one is identified by the hash of its raw bytes within its account, so
-    that labels, moves and a new UIDVALIDITY do not repeat it.
+    """A mail.
+
+    An incoming one is identified by the hash of its raw bytes within its account, so that labels,
+    moves and a new UIDVALIDITY do not repeat it.
     """
 
     __tablename__ = "message"

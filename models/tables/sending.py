@@ -21,7 +21,7 @@ class Rendition(SQLModel, table=True):
 
 
 class Delivery(SQLModel, table=True):
-    """One rendition to a set of recipients. Who holds ``epoch`` may transmit; all else must stop."""
+    """One rendition to a set of recipients. Who holds ``epoch`` may transmit, nobody else."""
 
     __tablename__ = "delivery"
 
@@ -55,8 +55,10 @@ class Recipient(SQLModel, table=True):
 
 
 class Attempt(SQLModel, table=True):
-    """One transmission. ``dot_intent_at`` is committed before the final dot is written:
-    an attempt with it and without an outcome is the only one whose result is unknown.
+    """One transmission.
+
+    ``dot_intent_at`` is committed before the final dot is written: an attempt with it and without
+    an outcome is the only one whose result is unknown.
     """
 
     __tablename__ = "attempt"
