@@ -16,7 +16,8 @@ FolderName = Annotated[
 ]
 """Mailbox name as a person reads it (decoded from modified UTF-7), without control characters."""
 
-MAX_BATCH_SIZE = 500
+MAX_BATCH_SIZE = 200
+"""A batch travels in one payload, whose summaries must fit into 64 KB."""
 
 
 class FetchStrategy(StrEnum):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json, to_json
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlmodel import Session
@@ -35,7 +36,12 @@ class Database:
             Path(file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             Path(file).touch(mode=0o600)
         self.engine: Engine = create_engine(
-            url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=not self.is_sqlite
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=not self.is_sqlite,
+            json_serializer=lambda value: to_json(value).decode(),
+            json_deserializer=from_json,
         )
         # A read on SQLite must not take the write lock; a write takes it at once, so that it
         # waits instead of failing half-way when it turns from reader to writer.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import CursorResult, insert, update
 from sqlmodel import Session, col, select
@@ -245,11 +245,23 @@ def add_batch(
         )
 
 
-def items(session: Session, batch_id: str) -> Sequence[BatchItem]:
+class Item(NamedTuple):
+    """A UID of a batch, as in ``BatchItem``."""
+
+    uid: int
+    message_id: str | None
+    known: bool
+
+
+def items(session: Session, batch_id: str) -> list[Item]:
     """The items of a batch in delivery order."""
-    return session.exec(
-        select(BatchItem).where(BatchItem.batch_id == batch_id).order_by(col(BatchItem.position))
-    ).all()
+    # Columns, not entities: a batch is read several times, and objects cost ten times as much.
+    rows = session.exec(
+        select(BatchItem.uid, BatchItem.message_id, BatchItem.known)
+        .where(BatchItem.batch_id == batch_id)
+        .order_by(col(BatchItem.position))
+    )
+    return [Item(*row) for row in rows]
 
 
 def acknowledged_by(session: Session, consumer: str, message_ids: Iterable[str]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic_core import to_json
 from sqlmodel import Session, col, select
 
 from activities.store.content import ContentStore
@@ -12,8 +13,11 @@ from models.errors import ConnectorError, ErrorType
 from models.mailbox import MessageSummary
 from models.tables import ContentRow, Message, PartRow, Rendition
 
-MAX_BATCH_CHARS = 40_000
-"""Budget for the texts of a batch: with ids, encryption and JSON it stays below 64 KB."""
+_BATCH_BYTES = 60_000
+"""Budget of a batch as JSON: with encryption and envelope it stays below 64 KB."""
+_FIXED_BYTES = 250
+"""What a summary takes without its texts."""
+_MAX_TO = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def summaries(session: Session, placed: Sequence[tuple[int, str]]) -> list[Messa
             select(Message).where(col(Message.id).in_([message_id for _, message_id in placed]))
         )
     }
-    budget = MAX_BATCH_CHARS // len(placed)
+    budget = _BATCH_BYTES // len(placed) - _FIXED_BYTES
     return [_summary(uid, rows[message_id], budget) for uid, message_id in placed]
 
 
@@ -87,7 +91,7 @@ def _summary(uid: int, message: Message, budget: int) -> MessageSummary:
     room = _Room(budget)
     sender = room.take(message.sender, 320)
     subject = room.take(message.subject, 1000)
-    to = [kept for address in message.to if (kept := room.take(address, 320))]
+    to = [kept for address in message.to[:_MAX_TO] if (kept := room.take(address, 320))]
     return MessageSummary(
         id=message.id,
         uid=uid,
@@ -98,7 +102,7 @@ def _summary(uid: int, message: Message, budget: int) -> MessageSummary:
         size=message.size,
         attachments=message.attachments,
         quarantined=message.quarantined is not None,
-        truncated=room.cut,
+        truncated=room.cut or len(message.to) > _MAX_TO,
     )
 
 
@@ -119,10 +123,7 @@ class _Room:
 
 
 def _json_size(text: str) -> int:
-    # Control characters become \uXXXX; everything else at most its UTF-8 length plus a backslash.
-    return sum(
-        6 if c < " " else 2 if c in '"\\' else len(c.encode("utf-8", "replace")) for c in text
-    )
+    return len(to_json(text))
 
 
 def part_key(part: PartRow) -> str:
