@@ -4,11 +4,9 @@ import atexit
 import contextlib
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -22,6 +20,9 @@ _PORTS = range(15_000, 32_000)
 # Test runners reseed the common generator alike in every worker, which would make all workers
 # pick the same ports.
 _random = random.SystemRandom()
+# Its standard input is a pipe from us, which ends when we do, however that happens. (The kernel's
+# parent-death signal will not do: it is lost when a server changes its user.)
+_WATCHDOG = 'read -r _; kill -s "$2" "$1"; sleep 5; kill -s KILL -- "-$1"'
 
 
 class ServerError(RuntimeError):
@@ -54,8 +55,7 @@ def greets(port: int, greeting: bytes = b"") -> bool:
 class ChildServer(ABC):
     """A server in its own process group; a context manager that starts and stops it.
 
-    It also ends when this process dies: the kernel signals it when the thread that started it
-    ends, and a server started in another thread than the main one is stopped at exit instead.
+    It also ends when this process does, even by SIGKILL: a small watchdog beside it sees to that.
 
     Args:
         directory: where it keeps everything; made when missing.
@@ -70,6 +70,7 @@ class ChildServer(ABC):
         self.directory = directory
         self.log = directory / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
 
     @abstractmethod
@@ -111,14 +112,24 @@ class ChildServer(ABC):
         self.directory.mkdir(parents=True, exist_ok=True)
         self._prepare()
         with self.log.open("ab") as log:
+            user = self._user()
             self._process = subprocess.Popen(
-                [*self._wrapper(), *self._command()],
+                self._command(),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
             )
+        self._watchdog = subprocess.Popen(
+            ["sh", "-c", _WATCHDOG, "sh", str(self._process.pid), self.stop_signal.name[3:]],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         atexit.register(self.stop)
         try:
             self._wait_until_ready()
@@ -145,20 +156,6 @@ class ChildServer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _wrapper(self) -> list[str]:
-        setpriv = shutil.which("setpriv")
-        user = self._user()
-        if setpriv is None:
-            if user is not None:
-                raise ServerError(f"{self.name} needs setpriv (util-linux) to run as {user}")
-            return []
-        wrapper = [setpriv]
-        if user is not None:
-            wrapper += [f"--reuid={user}", f"--regid={user}", "--init-groups"]
-        if threading.current_thread() is threading.main_thread():
-            wrapper += ["--pdeathsig", self.stop_signal.name.removeprefix("SIG")]
-        return wrapper if len(wrapper) > 1 else []
 
     def _wait_until_ready(self) -> None:
         process = self._process
@@ -187,7 +184,50 @@ class ChildServer(ABC):
                 process.wait(self.stop_timeout)
         # What is left: a server that would not stop, or its orphans. The group's id stays theirs
         # as long as one of them lives.
+        outside = _descendants(process.pid) if process.poll() is None else []
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        # PostgreSQL's children have groups of their own.
+        for pid in outside:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
+        while any(_alive(pid) for pid in outside):
+            time.sleep(0.01)
         self._process = None
+        self._dismiss_watchdog()
+
+    def _dismiss_watchdog(self) -> None:
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            # Killed first: a closed pipe would make it signal a process id that is free again.
+            watchdog.kill()
+            watchdog.wait()
+            if watchdog.stdin is not None:
+                watchdog.stdin.close()
+
+
+def _descendants(root: int) -> list[int]:
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        if (fields := _status(int(folder.name))) is not None:
+            parents[int(folder.name)] = int(fields[1])
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
+
+
+def _alive(pid: int) -> bool:
+    fields = _status(pid)
+    # An orphan stays a zombie until the system's first process looks at it.
+    return fields is not None and fields[0] != "Z"
+
+
+def _status(pid: int) -> list[str] | None:
+    """Return a process's state, parent and so on; `None` when there is no such process."""
+    try:
+        # The name before them is in brackets and may hold blanks and brackets itself.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
