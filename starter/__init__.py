@@ -1,0 +1,1 @@
+"""The starter: commands, the command line, and everything that runs embedded."""

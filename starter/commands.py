@@ -1,0 +1,247 @@
+"""Commands: the only place that starts, queries and awaits workflows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypeVar, cast
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowQueryFailedError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from models.account import CheckServerConnectionInput, CheckServerConnectionResult, EmailAccount
+from models.base import Payload
+from models.delivery import DeliveryReport, SendEmailInput, SendEmailResult
+from models.errors import ConnectorError, ErrorType
+from models.ids import retrieve_workflow_id, send_workflow_id
+from models.mailbox import (
+    GetFolderNamesInput,
+    GetFolderNamesResult,
+    RetrievalProgress,
+    RetrieveEmailMessagesInput,
+    RetrieveEmailMessagesResult,
+)
+from models.message import GetEmailMessageInput, GetEmailMessageResult
+from models.names import Query, TaskQueue, WorkflowType
+from starter.failures import connector_error, silent_temporal
+
+R = TypeVar("R", bound=Payload)
+
+RESULTS: dict[str, type[Payload]] = {
+    WorkflowType.SEND_EMAIL: SendEmailResult,
+    WorkflowType.RETRIEVE_EMAIL_MESSAGES: RetrieveEmailMessagesResult,
+    WorkflowType.GET_EMAIL_MESSAGE: GetEmailMessageResult,
+    WorkflowType.GET_FOLDER_NAMES: GetFolderNamesResult,
+    WorkflowType.CHECK_SERVER_CONNECTION: CheckServerConnectionResult,
+}
+
+# Somebody waits for the answer; without a worker the question must not outlive its asker.
+_ASK_LIMIT = timedelta(minutes=5)
+_QUERY_LIMIT = timedelta(seconds=5)
+_AWAY = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Generic[R]):
+    """A workflow that was started, and what it will return."""
+
+    workflow_id: str
+    run_id: str
+    result_type: type[R]
+
+
+class Commands:
+    """What can be asked of the engine. Every failure is a ``ConnectorError``.
+
+    Args:
+        client: A client with our data converter.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def send(
+        self, request: SendEmailInput, *, workflow_id: str | None = None
+    ) -> Run[SendEmailResult]:
+        """Start sending a mail.
+
+        Args:
+            request: The account and the mail.
+            workflow_id: An id of the caller's own; the same id never sends a second mail.
+
+        Raises:
+            ConnectorError: ``IdempotencyConflict`` when ``workflow_id`` was used before.
+        """
+        return await self._start(
+            WorkflowType.SEND_EMAIL,
+            request,
+            SendEmailResult,
+            workflow_id or send_workflow_id(str(uuid4())),
+            reuse=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            conflict=ConnectorError(
+                ErrorType.IDEMPOTENCY_CONFLICT,
+                f"workflow {workflow_id} was started before; read what became of its mail with "
+                f"'result {workflow_id}', or use another id",
+                field="workflow_id",
+            ),
+        )
+
+    async def retrieve(
+        self, request: RetrieveEmailMessagesInput, account: EmailAccount
+    ) -> Run[RetrieveEmailMessagesResult]:
+        """Start retrieving a folder.
+
+        A running retrieval of the same folder may have other options, so it is never joined
+        silently.
+
+        Args:
+            request: What to retrieve.
+            account: The account that ``request`` names.
+
+        Raises:
+            ConnectorError: ``MailboxBusy`` when this folder is being retrieved.
+        """
+        workflow_id = retrieve_workflow_id(account.id, request.folder or account.retrieval.folder)
+        return await self._start(
+            WorkflowType.RETRIEVE_EMAIL_MESSAGES,
+            request,
+            RetrieveEmailMessagesResult,
+            workflow_id,
+            conflict=ConnectorError(
+                ErrorType.MAILBOX_BUSY,
+                f"workflow {workflow_id} is retrieving this folder; wait for it with "
+                f"'result {workflow_id}', or cancel it",
+                field="folder",
+            ),
+        )
+
+    async def get_email_message(self, request: GetEmailMessageInput) -> GetEmailMessageResult:
+        """Read a stored mail."""
+        return await self._ask(
+            WorkflowType.GET_EMAIL_MESSAGE, request, GetEmailMessageResult, "read"
+        )
+
+    async def get_folder_names(self, request: GetFolderNamesInput) -> GetFolderNamesResult:
+        """List the folders of an account."""
+        return await self._ask(
+            WorkflowType.GET_FOLDER_NAMES, request, GetFolderNamesResult, "folders"
+        )
+
+    async def check_server_connection(
+        self, request: CheckServerConnectionInput
+    ) -> CheckServerConnectionResult:
+        """Log in to the servers of an account."""
+        return await self._ask(
+            WorkflowType.CHECK_SERVER_CONNECTION, request, CheckServerConnectionResult, "check"
+        )
+
+    async def wait(self, run: Run[R]) -> R:
+        """Wait for a run and return its result."""
+        handle = self._client.get_workflow_handle(
+            run.workflow_id, first_execution_run_id=run.run_id, result_type=run.result_type
+        )
+        with self._translated(run.workflow_id):
+            result: R = await handle.result()
+            return result
+
+    async def find(self, workflow_id: str) -> Run[Payload]:
+        """Return the latest run of a workflow id.
+
+        Raises:
+            ConnectorError: ``InvalidInput`` when there is none, or it is not one of our types.
+        """
+        with self._translated(workflow_id):
+            description = await self._client.get_workflow_handle(workflow_id).describe()
+        result_type = RESULTS.get(description.workflow_type)
+        if result_type is None:
+            raise ConnectorError(
+                ErrorType.INVALID_INPUT,
+                "this workflow is not one of ours; read its result in Temporal's UI",
+                field="workflow_id",
+            )
+        first = description.raw_description.workflow_execution_info.first_run_id
+        return Run(workflow_id, first or description.run_id, result_type)
+
+    async def result(self, workflow_id: str) -> Payload:
+        """Wait for the latest run of a workflow id and return its result."""
+        return await self.wait(await self.find(workflow_id))
+
+    async def progress(self, workflow_id: str) -> DeliveryReport | RetrievalProgress | None:
+        """How far a run got; None when it has not begun or nobody can say."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        answer = cast(type[Any], DeliveryReport | RetrievalProgress | None)
+        try:
+            found: DeliveryReport | RetrievalProgress | None = await handle.query(
+                Query.PROGRESS, result_type=answer, rpc_timeout=_QUERY_LIMIT
+            )
+        except WorkflowQueryFailedError:
+            return None
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise _unknown_run() from None
+            return None
+        return found
+
+    async def _ask(
+        self, kind: WorkflowType, request: Payload, result_type: type[R], prefix: str
+    ) -> R:
+        run = await self._start(kind, request, result_type, f"{prefix}/{uuid4()}", limit=_ASK_LIMIT)
+        return await self.wait(run)
+
+    async def _start(
+        self,
+        kind: WorkflowType,
+        request: Payload,
+        result_type: type[R],
+        workflow_id: str,
+        *,
+        reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        conflict: ConnectorError | None = None,
+        limit: timedelta | None = None,
+    ) -> Run[R]:
+        with self._translated(workflow_id):
+            try:
+                handle = await self._client.start_workflow(
+                    kind.value,
+                    request,
+                    id=workflow_id,
+                    task_queue=TaskQueue.ORCHESTRATION,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    id_reuse_policy=reuse,
+                    execution_timeout=limit,
+                )
+            except WorkflowAlreadyStartedError:
+                if conflict is None:
+                    raise
+                raise conflict from None
+        return Run(workflow_id, handle.first_execution_run_id or "", result_type)
+
+    @contextmanager
+    def _translated(self, workflow_id: str) -> Iterator[None]:
+        try:
+            yield
+        except WorkflowFailureError as error:
+            raise connector_error(error.cause, workflow_id) from None
+        except ApplicationError as error:  # our converter, when a result cannot be read
+            raise connector_error(error, workflow_id) from None
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise _unknown_run() from None
+            if error.status in _AWAY:
+                raise silent_temporal(self._client.service_client.config.target_host) from None
+            raise ConnectorError(
+                ErrorType.INTERNAL, f"Temporal refused the request: {error.message}"
+            ) from None
+
+
+def _unknown_run() -> ConnectorError:
+    return ConnectorError(
+        ErrorType.INVALID_INPUT,
+        "Temporal knows no run with this id; it may be older than the namespace's retention",
+        field="workflow_id",
+    )

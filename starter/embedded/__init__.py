@@ -1,0 +1,1 @@
+"""What `up` and `demo` run on this machine: Temporal, a mail server, the worker."""
