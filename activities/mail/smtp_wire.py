@@ -1,0 +1,214 @@
+"""Lines and raw bytes out, replies in: what a session does, in the terms of ``ClientProtocol``."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+import aiosmtplib
+
+from activities.mail.smtp_extensions import Extensions
+from activities.mail.smtp_protocol import ClientProtocol
+from activities.mail.smtp_reply import parse_reply
+from activities.ports import Reply
+
+_HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305 §5: an IPv6 black hole must not eat the whole deadline
+_WITHHELD = "(text withheld: it repeats the credentials)"
+
+
+class AnsweredEarlyError(Exception):
+    """The server replied to the content before it had the final dot, so it cannot have it all."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        super().__init__(reply.code)
+
+
+class SmtpWire:
+    """A connection. Raises what aiosmtplib, asyncio and ssl raise; the session translates."""
+
+    def __init__(self, protocol: ClientProtocol, limit: timedelta) -> None:
+        self._protocol = protocol
+        self._seconds = limit.total_seconds()
+        self._answer: asyncio.Task[aiosmtplib.SMTPResponse] | None = None
+        self._secrets: tuple[str, ...] = ()
+        self._limit_buffer()
+
+    @classmethod
+    async def connect(
+        cls, host: str, port: int, limit: timedelta, context: ssl.SSLContext | None
+    ) -> SmtpWire:
+        """Connect, with TLS from the first byte when there is a ``context`` (RFC 8314 §3)."""
+        loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {}
+        if context is not None:
+            # Later than the deadline around it, so that a slow handshake is always a TimeoutError.
+            handshake = limit.total_seconds() + 1
+            options = {"ssl": context, "ssl_handshake_timeout": handshake, "server_hostname": host}
+        async with asyncio.timeout(limit.total_seconds()):
+            _, protocol = await loop.create_connection(
+                lambda: ClientProtocol(loop),
+                host,
+                port,
+                happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS,
+                **options,
+            )
+        return cls(protocol, limit)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection still stands, as far as this side has heard."""
+        return self._protocol.is_connected
+
+    @property
+    def over_tls(self) -> bool:
+        """Whether what is written is encrypted."""
+        return self._extra("sslcontext") is not None
+
+    @property
+    def address_literal(self) -> str:
+        """This side's address as an EHLO argument (RFC 5321 §4.1.3); needs no DNS."""
+        address = str((self._extra("sockname") or ("127.0.0.1",))[0]).partition("%")[0]
+        return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+    def conceal(self, secrets: Sequence[str]) -> None:
+        """Withhold every later reply that repeats one of ``secrets``."""
+        # Shorter ones are found in any text, and give nothing away by it.
+        self._secrets = tuple(secret.casefold() for secret in secrets if len(secret) > 3)
+
+    async def greeting(self) -> Reply:
+        """The reply a server starts with."""
+        return self._reply(await self._protocol.read_response(self._seconds))
+
+    async def command(self, *words: bytes, limit: float | None = None) -> Reply:
+        """Send a line and wait for its reply. The words must have passed ``smtp_guard``."""
+        return self._reply(await self._execute(*words, limit=limit))
+
+    def post(self, lines: Sequence[bytes]) -> None:
+        """Send several lines at once (RFC 2920); ``reply`` has to follow once for each."""
+        self._protocol.post(lines)
+
+    async def reply(self) -> Reply:
+        """Wait for the reply to the next line that was posted."""
+        return self._reply(await self._protocol.next_response(self._seconds))
+
+    async def ehlo(self, name: str) -> tuple[Reply, Extensions]:
+        """EHLO: its reply, and the extensions that it announces."""
+        response = await self._execute(b"EHLO", name.encode("ascii"))
+        return self._reply(response), Extensions.parse(response.message)
+
+    async def starttls(self, context: ssl.SSLContext, host: str) -> Reply:
+        """STARTTLS and the handshake; a refusal is returned.
+
+        What a server (or somebody between) sent after its 220 in clear is thrown away by
+        aiosmtplib, or breaks the handshake: it is never read as part of the encrypted session.
+        """
+        try:
+            response = await self._protocol.start_tls(context, host, self._seconds)
+        except aiosmtplib.SMTPResponseException as exc:
+            return self._reply(aiosmtplib.SMTPResponse(exc.code, exc.message))
+        self._limit_buffer()
+        return self._reply(response)
+
+    # --- content: listen, write …, finish ---------------------------------------------------------
+
+    def listen(self) -> None:
+        """Start to wait for the reply to the content, so that none is missed while writing."""
+        self._answer = asyncio.create_task(self._protocol.read_response(None))
+        # Retrieves the exception of an answer nobody waits for any more; else asyncio logs it.
+        self._answer.add_done_callback(_retrieve)
+
+    def check(self) -> None:
+        """Raise when the connection is lost or the server has answered already."""
+        answer = self._answer
+        if answer is not None and answer.done():
+            raise AnsweredEarlyError(self._reply(answer.result()))
+        if not self.connected:
+            raise ConnectionResetError
+
+    async def write(self, data: bytes) -> None:
+        """Write raw bytes; returns once the kernel has them all."""
+        self.check()
+        self._protocol.write(data)
+        if self.flushed:
+            return
+        drain = asyncio.create_task(self._protocol.drain())
+        drain.add_done_callback(_retrieve)
+        waiting = {drain} if self._answer is None else {drain, self._answer}
+        try:
+            await asyncio.wait(waiting, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+            if drain.done():
+                drain.result()
+                return
+        finally:
+            drain.cancel()
+        self.check()
+        raise TimeoutError
+
+    def finish(self, dot: bytes) -> None:
+        """Hand over the final dot. ``check`` has to come right before."""
+        self._protocol.write(dot)
+
+    @property
+    def flushed(self) -> bool:
+        """Whether the kernel has all that was written."""
+        transport = cast("asyncio.WriteTransport | None", self._protocol.transport)
+        return transport is not None and transport.get_write_buffer_size() == 0
+
+    async def answer(self, patience: timedelta) -> Reply:
+        """Wait for the reply to the content."""
+        if self._answer is None:
+            raise RuntimeError("listen() comes first")
+        done, _ = await asyncio.wait({self._answer}, timeout=patience.total_seconds())
+        if not done:
+            raise TimeoutError
+        response, self._answer = self._answer.result(), None
+        return self._reply(response, last=True)
+
+    # --- end --------------------------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """Close the socket at once, whatever is still to be written."""
+        if self._answer is not None:
+            self._answer.cancel()
+        if self._protocol.transport is not None:
+            cast("asyncio.WriteTransport", self._protocol.transport).abort()
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    async def _execute(self, *words: bytes, limit: float | None = None) -> aiosmtplib.SMTPResponse:
+        return await self._protocol.execute_command(*words, timeout=limit or self._seconds)
+
+    def _reply(self, response: aiosmtplib.SMTPResponse, *, last: bool = False) -> Reply:
+        if not 200 <= response.code <= 599:
+            raise aiosmtplib.SMTPResponseException(response.code, "no SMTP reply code")
+        if self._protocol.has_more and not self._protocol.outstanding:
+            # A second reply to one command would be taken for the reply to the next one. After the
+            # last reply of a transaction the verdict stands, but the connection is of no more use.
+            if not last:
+                raise aiosmtplib.SMTPResponseException(response.code, "more than one reply")
+            self.abort()
+        reply = parse_reply(response.code, response.message)
+        text = response.message.casefold()
+        if any(secret in text for secret in self._secrets):
+            reply = Reply(reply.code, _WITHHELD, reply.enhanced_code)
+        return reply
+
+    def _extra(self, key: str) -> Any:
+        transport = self._protocol.transport
+        return None if transport is None else transport.get_extra_info(key)
+
+    def _limit_buffer(self) -> None:
+        # No high-water mark: "written" means that the kernel has it, so that the final dot never
+        # overtakes a failure of the content before it.
+        transport = cast("asyncio.WriteTransport | None", self._protocol.transport)
+        if transport is not None:
+            transport.set_write_buffer_limits(high=0)
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
