@@ -62,6 +62,7 @@ class ImapMailbox:
         self._engine = client.engine
         self._wire = client.engine.wire
         self._max_literal = max_literal
+        self._writable = False
 
     # --- Folders
 
@@ -87,6 +88,7 @@ class ImapMailbox:
         with self._about(folder, "opening the folder", "folder"):
             # A failed SELECT leaves no folder selected.
             self._engine.state = "AUTH"
+            self._writable = not read_only
             try:
                 answer = self._client.select_folder(name, readonly=read_only)
             except imaplib.IMAP4.readonly:
@@ -151,7 +153,7 @@ class ImapMailbox:
         atomic = "MOVE" in self.capabilities
         if not atomic:
             self._require_uidplus("move")
-        self._require_selected()
+        self._require_selected(writable=True)
         for batch in self._batches(uids):
             (uid_set,) = rendered(batch)
             with self._about(target, "moving mails", "move_folder"):
@@ -176,7 +178,7 @@ class ImapMailbox:
             ConnectorError: ``CapabilityMissing`` before anything changed.
         """
         self._require_uidplus("remove")
-        self._require_selected()
+        self._require_selected(writable=True)
         for batch in self._batches(uids):
             with understood(self._wire, "removing mails"):
                 self._remove(batch)
@@ -226,9 +228,12 @@ class ImapMailbox:
                 "handling",
             )
 
-    def _require_selected(self) -> None:
+    def _require_selected(self, *, writable: bool = False) -> None:
         if self._engine.state != "SELECTED":
             raise self._error(ErrorType.INTERNAL, "no folder is open.")
+        # Dovecot says OK to STORE and EXPUNGE in an examined folder, and does nothing.
+        if writable and not self._writable:
+            raise self._error(ErrorType.INTERNAL, "the folder is open for reading only.")
 
     def _error(self, type_: ErrorType, message: str, field: str | None = None) -> ConnectorError:
         name = server_name(self._wire.endpoint)

@@ -35,8 +35,9 @@ def fetch(wire: Wire, uids: Sequence[int], max_literal: int) -> Iterator[Fetched
     of the next command.
 
     Raises:
-        ConnectorError: ``ServerUnavailable`` for NO, BAD or a mail without content; its detail
-            ``uid`` is the first mail not yielded. ``MessageTooLarge`` above ``max_literal``.
+        ConnectorError: ``ServerUnavailable`` for NO, BAD or a mail without content,
+            ``MessageTooLarge`` above ``max_literal``; the detail ``uid`` is the mail it is about,
+            for NO and BAD the first one of the set that did not come.
     """
     wire.reserved = True
     complete = False

@@ -142,7 +142,7 @@ class GuardedIMAP4(imaplib.IMAP4):
         return tag
 
     def _command_complete(self, name: str, tag: bytes) -> tuple[str, list[bytes]]:
-        word, data = self._get_tagged_response(tag, expect_bye=name == "LOGOUT")
+        word, data = self._get_tagged_response(tag)
         status = Status.parse(word.encode("ascii") + b" " + data[-1])
         if status is None:
             raise self.wire.violation(f"{name} ended with a status that is none")
@@ -158,7 +158,7 @@ class GuardedIMAP4(imaplib.IMAP4):
                 raise self.wire.violation("a command is complete before its literal was sent")
 
     def _append_untagged(self, typ: str, dat: Any) -> None:
-        if typ == "BYE" and self.state != "LOGOUT":
+        if typ == "BYE":
             status = Status.parse(b"BYE " + (dat if isinstance(dat, bytes) else b""))
             raise bye(self.wire, status)
         if typ not in _NOISE:

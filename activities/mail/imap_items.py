@@ -51,7 +51,7 @@ def fetch_items(wire: Wire, line: bytes, max_literal: int) -> Items | None:
     if head is None:
         return None
     items = Items()
-    tokens = _tokens(wire, line[head.end() :], max_literal)
+    tokens = _tokens(wire, line[head.end() :], max_literal, items)
     for kind, key in tokens:
         if (kind, key) == ("paren", b")"):
             if next(tokens, None) is not None:
@@ -62,8 +62,8 @@ def fetch_items(wire: Wire, line: bytes, max_literal: int) -> Items | None:
             break
         if value == ("paren", b"("):
             _skip_list(tokens)
-        else:
-            _set(items, key.upper(), *value)
+        elif not _set(items, key.upper(), *value):
+            break
     raise wire.violation("a FETCH response is malformed")
 
 
@@ -71,15 +71,20 @@ def skip_literals(wire: Wire, line: bytes) -> None:
     """Read the lines and literals that belong to an untagged response nobody asked for."""
     total = 0
     while literal := _LITERAL.search(line):
-        total += int(literal[1])
-        wire.literal(int(literal[1]), _MAX_OTHER)
+        octets = int(literal[1])
+        total += octets
         if total > _MAX_OTHER:
             raise wire.violation("an untagged response is too large")
+        wire.literal(octets, _MAX_OTHER)
         line = wire.line()
 
 
-def _set(items: Items, key: bytes, kind: str, value: bytes) -> None:
+def _set(items: Items, key: bytes, kind: str, value: bytes) -> bool:
     if key == _BODY:
+        # A literal of negative or absurd length would pass for NIL, and a mail given again and
+        # again within one response for progress.
+        if items.has_body or (kind != "text" and value.upper() != b"NIL"):
+            return False
         items.has_body = True
         items.body = value if kind == "text" else None
     elif key == b"UID" and value.isdigit():
@@ -89,6 +94,7 @@ def _set(items: Items, key: bytes, kind: str, value: bytes) -> None:
     elif key == b"INTERNALDATE" and kind == "text":
         # "17-Jul-1996 02:44:25 -0700"
         items.internal_date = read_date(value.decode("latin-1").replace("-", " ", 2))
+    return True
 
 
 def _skip_list(tokens: Iterator[Token]) -> None:
@@ -100,7 +106,7 @@ def _skip_list(tokens: Iterator[Token]) -> None:
                 return
 
 
-def _tokens(wire: Wire, line: bytes, max_literal: int) -> Iterator[Token]:
+def _tokens(wire: Wire, line: bytes, max_literal: int, items: Items) -> Iterator[Token]:
     others = 0
     key = b""
     while True:
@@ -120,19 +126,17 @@ def _tokens(wire: Wire, line: bytes, max_literal: int) -> Iterator[Token]:
             return
         octets = int(literal[1])
         if key.upper() == _BODY:
-            yield "text", _mail(wire, octets, max_literal)
+            if octets > max_literal:
+                raise wire.failure(
+                    ErrorType.MESSAGE_TOO_LARGE,
+                    f"a mail of {octets} octets is announced, {max_literal} are allowed.",
+                    uid=items.uid,
+                    size=octets,
+                )
+            yield "text", wire.literal(octets, max_literal, patient=True)
         else:
             others += octets
+            if others > _MAX_OTHER:
+                raise wire.violation("a FETCH response is too large")
             yield "text", wire.literal(octets, _MAX_OTHER)
-        if others > _MAX_OTHER:
-            raise wire.violation("a FETCH response is too large")
         line = wire.line(MAX_LINE)
-
-
-def _mail(wire: Wire, octets: int, max_literal: int) -> bytes:
-    if octets > max_literal:
-        raise wire.failure(
-            ErrorType.MESSAGE_TOO_LARGE,
-            f"a mail of {octets} octets is announced, {max_literal} are allowed.",
-        )
-    return wire.literal(octets, max_literal, patient=True)

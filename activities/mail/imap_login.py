@@ -14,6 +14,7 @@ from models.account import LoginMethod, Security
 from models.errors import ConnectorError, ErrorType, bounded
 
 _PREAUTHENTICATED: Final = "AUTH"
+_PLAIN: Final = "AUTH=PLAIN"
 
 
 def log_in(endpoint: Endpoint) -> GuardedClient:
@@ -91,11 +92,11 @@ def _authenticate(engine: GuardedIMAP4) -> None:
     secret = endpoint.password.get_secret_value()
     plain = base64.b64encode(f"\0{endpoint.username}\0{secret}".encode()).decode("ascii")
     try:
-        if "AUTH=PLAIN" in offered and "SASL-IR" in offered:
+        if _PLAIN in offered and "SASL-IR" in offered:
             engine.ask("AUTHENTICATE", "PLAIN", plain)
         elif not barred:
             engine.run("LOGIN", astring(endpoint.username, "username"), astring(secret, "password"))
-        elif "AUTH=PLAIN" in offered:
+        elif _PLAIN in offered:
             engine.authenticate("PLAIN", lambda _: f"\0{endpoint.username}\0{secret}".encode())
         else:
             raise engine.wire.failure(
