@@ -1,0 +1,1 @@
+"""Measures the product beside its peers, in one run, as ratios."""
