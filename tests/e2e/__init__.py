@@ -1,0 +1,1 @@
+"""The product against real servers: Temporal, Dovecot, Postfix, PostgreSQL."""
