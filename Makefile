@@ -1,0 +1,57 @@
+# `make demo` and `make test` set everything up by themselves; all they need is Python 3.11 or newer
+# (and, on Debian as root, they install what else is missing).
+
+PYTHON ?= python3
+PY := .venv/bin/python
+# What xdist is told: two processes, each with servers of its own.
+TEST_PROCESSES ?= 2
+
+.PHONY: help demo up check test bench measure lock clean
+
+help:
+	@echo "make demo     show the engine at work, once, with an embedded mail server"
+	@echo "make up       run everything and stay up"
+	@echo "make check    format, lint, types, import rules, unit tests"
+	@echo "make test     the whole test suite, with real servers"
+	@echo "make bench    the benchmarks"
+	@echo "make measure  the correctness measurements"
+	@echo "make lock     compile requirements.lock from pyproject.toml"
+	@echo "make clean    remove the environment and all caches"
+
+.venv/.synced: requirements.lock tools/bootstrap.py
+	@$(PYTHON) tools/bootstrap.py
+
+demo: .venv/.synced
+	$(PY) -m starter demo
+
+up: .venv/.synced
+	$(PY) -m starter up
+
+check: .venv/.synced
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PY) -m pytest tests/unit
+
+# The binary is named once, so that the test processes do not each look for it.
+test: .venv/.synced
+	$(PY) -m tools.servers install
+	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
+		$(PY) -m pytest -n $(TEST_PROCESSES)
+
+bench: .venv/.synced
+	$(PY) -m benchmarks
+
+measure: .venv/.synced
+	$(PY) -m tools.measure
+
+# The version range of Python is open, so the lock holds for every platform and later Python.
+lock: .venv/.synced
+	$$(command -v uv || echo .venv/bin/uv) pip compile --universal --generate-hashes \
+		--no-emit-index-url --python-version 3.11 --group demo --group dev \
+		pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
