@@ -17,6 +17,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from temporalio.workflow import SandboxImportNotificationPolicy
 
 from activities.accounts import AccountActivities
+from activities.callbacks import CallbackActivities
 from activities.errors import ErrorTranslation
 from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
@@ -54,6 +55,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
     )
     accounts = AccountActivities(store.database, store.accounts, transport, connector)
     reading = ReadingActivities(store.database, store.links)
+    callbacks = CallbackActivities(runs)
     grace = timedelta(seconds=settings.shutdown_seconds)
 
     def worker(
@@ -104,6 +106,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
                 sending.settle_delivery,
                 mailbox.close_retrieval,
                 reading.read_message,
+                callbacks.read_callback_state,
             ],
             settings.crypto_concurrency,
         ),

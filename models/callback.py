@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from models.base import Request
+from models.base import Payload, Request
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 
@@ -44,3 +44,15 @@ class CallbackSpec(Request):
     execution_timeout_seconds: int = Field(default=3600, ge=1, le=30 * 24 * 3600)
     max_attempts: int = Field(default=3, ge=1, le=100)
     retry_interval_seconds: float = Field(default=1.0, gt=0, le=3600)
+
+
+class CallbackStateInput(Payload):
+    """Input of ``callbacks.read_state``."""
+
+    workflow_id: str
+
+
+class CallbackState(Payload):
+    """Result of ``callbacks.read_state``."""
+
+    completed: bool

@@ -44,6 +44,7 @@ class ActivityName(StrEnum):
     CHECK_OUTGOING = "accounts.check_outgoing"
     CHECK_INCOMING = "accounts.check_incoming"
     READ_MESSAGE = "content.read_message"
+    CALLBACK_STATE = "callbacks.read_state"
 
 
 class Query(StrEnum):

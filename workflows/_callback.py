@@ -5,17 +5,32 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, ChildWorkflowError, is_cancelled_exception
+from temporalio.common import RawValue, WorkflowIDReusePolicy
+from temporalio.exceptions import (
+    ApplicationError,
+    ChildWorkflowError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
     from models import policies, wire
-    from models.callback import CallbackKind, CallbackSpec, PayloadProtection
+    from models.callback import (
+        CallbackKind,
+        CallbackSpec,
+        CallbackState,
+        CallbackStateInput,
+        PayloadProtection,
+    )
     from models.errors import ErrorType
     from models.ids import callback_workflow_id
+    from models.names import ActivityName
+    from workflows._steps import step
+
+_RETRY = timedelta(seconds=1)
 
 
 async def run_callback(
@@ -27,11 +42,30 @@ async def run_callback(
         ApplicationError: ``CallbackFailed`` when it failed, hung or found no worker.
     """
     argument = wire.plain(payload) if spec.payloads is PayloadProtection.PLAIN else payload
+    workflow_id = callback_workflow_id(kind, key)
+    while True:
+        try:
+            return await _run_child(kind, spec, workflow_id, argument)
+        except WorkflowAlreadyStartedError:
+            # This run was reset to before the callback. One that completed then counts now; one
+            # that is just being ended along with the old run is waited for.
+            request = CallbackStateInput(workflow_id=workflow_id)
+            state = await step(
+                ActivityName.CALLBACK_STATE, request, CallbackState, policies.STORE_WORK
+            )
+            if state.completed:
+                return None
+            await workflow.sleep(_RETRY, summary="the earlier callback is ending")
+
+
+async def _run_child(
+    kind: CallbackKind, spec: CallbackSpec, workflow_id: str, argument: BaseModel | RawValue
+) -> None:
     try:
         await workflow.execute_child_workflow(
             spec.workflow,
             argument,
-            id=callback_workflow_id(kind, key),
+            id=workflow_id,
             task_queue=spec.task_queue,
             execution_timeout=timedelta(seconds=spec.execution_timeout_seconds),
             retry_policy=policies.callback_retry(spec.max_attempts, spec.retry_interval_seconds),

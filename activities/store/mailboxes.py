@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import CursorResult, insert, update
 from sqlmodel import Session, col, select
 
+from activities.store.insertion import insert_missing
 from activities.store.log import record
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
@@ -47,14 +48,9 @@ class Lease:
 def ensure_folder(session: Session, account_id: str, name: str) -> Folder:
     """The row of a folder, made when it is new."""
     folder_id = derived_id("folder", account_id, name)
-    folder = session.exec(
-        select(Folder).where(Folder.id == folder_id).with_for_update()
-    ).one_or_none()
-    if folder is None:
-        folder = Folder(id=folder_id, account_id=account_id, name=name)
-        session.add(folder)
-        session.flush()
-    return folder
+    fresh = {"id": folder_id, "account_id": account_id, "name": name, "lease_epoch": 0}
+    insert_missing(session, Folder, [fresh])
+    return session.exec(select(Folder).where(Folder.id == folder_id).with_for_update()).one()
 
 
 def take_folder(session: Session, folder: Folder, owner: str, dead_owner: str | None) -> bool:

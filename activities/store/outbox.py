@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from activities.ports import ComposedMail
 from activities.store.content import ContentStore
+from activities.store.insertion import insert_missing
 from activities.store.log import record
 from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState
 from models.errors import ConnectorError, ErrorType
@@ -88,27 +89,37 @@ def insert(
     """Insert a composed mail; ``content[0]`` holds its bytes."""
     now = datetime.now(UTC)
     message_id = request.message_id
-    session.add(
-        Message(
-            id=message_id,
-            account_id=account_id,
-            direction=Direction.OUTGOING,
-            identity=identity_of(request),
-            request_hash=request_hash(request),
-            workflow_id=request.workflow_id,
-            status=MessageStatus.QUEUED,
-            internet_message_id=mail.internet_message_id,
-            subject=mail.subject[:2000],
-            sender=mail.sender[:1000],
-            to=list(mail.to),
-            cc=list(mail.cc),
-            date=now,
-            size=len(mail.raw),
-            attachments=mail.attachments,
-            created_at=now,
-        )
+    # Two workflows with one idempotency key may get here at once: the second one waits for the
+    # first one's commit, inserts nothing, and finds that mail.
+    insert_missing(
+        session,
+        Message,
+        [
+            {
+                "id": message_id,
+                "account_id": account_id,
+                "direction": Direction.OUTGOING,
+                "identity": identity_of(request),
+                "request_hash": request_hash(request),
+                "workflow_id": request.workflow_id,
+                "status": MessageStatus.QUEUED,
+                "internet_message_id": mail.internet_message_id,
+                "subject": mail.subject[:2000],
+                "sender": mail.sender[:1000],
+                "to": list(mail.to),
+                "cc": list(mail.cc),
+                "date": now,
+                "size": len(mail.raw),
+                "attachments": mail.attachments,
+                "created_at": now,
+            }
+        ],
     )
-    session.flush()
+    stored = find(session, account_id, request)
+    if stored is None:
+        raise ConnectorError(ErrorType.INTERNAL, "the mail's id is taken by another mail")
+    if stored.message_id != message_id:
+        return stored
     ContentStore.insert(session, content)
     rendition_id = derived_id("rendition", message_id, "mail")
     session.add(
