@@ -26,9 +26,9 @@ from models.errors import ConnectorError, ErrorType
 from models.mailbox import GetFolderNamesInput
 from starter.cli.account_flags import nested, with_account_flags
 from starter.cli.files import invalid, read_settings
-from starter.cli.output import JsonFlag, Output
 from starter.cli.passwords import from_environment_or_prompt, from_stdin, sides_with_password
 from starter.connection import connected, load_settings, opened_store
+from starter.output import JsonFlag, Output
 
 app = typer.Typer(help="E-mail accounts.", no_args_is_help=True)
 

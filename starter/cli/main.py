@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from models.errors import ConnectorError, ErrorType
 from models.wire import first_problem
-from starter.cli import account
-from starter.cli.output import Output
+from starter.cli import account, system
+from starter.output import Output
+from tools.servers.process import ServerError
+from tools.temporal.resolve import TemporalNotFoundError
 
 app = typer.Typer(
     help="Durable sending and receiving of e-mail.",
@@ -20,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(account.app, name="account")
+app.command("up")(system.up_command)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -29,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
         code = app(args=list(arguments), prog_name="python -m starter", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        text = getattr(error, "format_message", lambda: str(error))()
+        text = getattr(error, "format_message", error.__str__)()
         if text or output.as_json:  # without one, the help was printed
             output.error("UsageError", f"{text or 'give a command'} (--help says how)")
         return getattr(error, "exit_code", 2)
@@ -43,6 +46,9 @@ def run(arguments: Sequence[str]) -> int:
         field, reason = first_problem(error)
         output.error(ErrorType.INVALID_INPUT, reason, field)
         return 1
+    except (ServerError, TemporalNotFoundError) as error:
+        output.error("StartFailed", str(error))
+        return 1
     except OSError as error:
         output.error("FileError", error.strerror or type(error).__name__, error.filename)
         return 1
@@ -54,4 +60,3 @@ def run(arguments: Sequence[str]) -> int:
             f"unexpected {type(error).__name__} at {place.name}:{place.lineno}; please report this",
         )
         return 1
-

@@ -1,4 +1,4 @@
-"""What the command line prints: for people by rich, for programs one JSON document."""
+"""What commands print: for people by rich, for programs one JSON document."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        # soft_wrap would break tables; emoji and markup must not rewrite what a mail says.
+        # Markup and emoji codes must not rewrite what a mail says.
         self.console = Console(emoji=False, markup=False, highlight=False)
         self.notes = Console(stderr=True, emoji=False, markup=False, highlight=False, quiet=as_json)
 
