@@ -13,6 +13,11 @@ from activities.mail.imap_wire import MAX_LINE, Wire
 from models.errors import ErrorType
 
 _FETCH: Final = re.compile(rb"\* \d{1,10} FETCH \(", re.IGNORECASE)
+# What most servers answer, in the order of our request; reading it at once halves our work.
+_USUAL: Final = re.compile(
+    rb"\* \d{1,10} FETCH \(UID (?P<uid>\d{1,10}) RFC822\.SIZE (?P<size>\d{1,20})"
+    rb' INTERNALDATE "(?P<date>[^"\\]{1,40})" BODY\[\] \{(?P<octets>\d{1,20})\}$'
+)
 _LITERAL: Final = re.compile(rb"~?\{(\d{1,20})\+?\}$")
 # A bracket belongs to its atom: BODY[HEADER.FIELDS (FROM)]<0>. What matches nothing is illegal.
 _TOKEN: Final = re.compile(
@@ -50,8 +55,15 @@ def fetch_items(wire: Wire, line: bytes, max_literal: int) -> Items | None:
     head = _FETCH.match(line)
     if head is None:
         return None
-    items = Items()
-    tokens = _tokens(wire, line[head.end() :], max_literal, items)
+    items, rest = Items(), line[head.end() :]
+    if usual := _USUAL.match(line):
+        items.uid, items.size = int(usual["uid"]), int(usual["size"])
+        items.internal_date = _date(usual["date"])
+        items.has_body, items.body = True, _mail(wire, int(usual["octets"]), max_literal, items.uid)
+        rest = wire.line()
+        if rest == b")":
+            return items
+    tokens = _tokens(wire, rest, max_literal, items)
     for kind, key in tokens:
         if (kind, key) == ("paren", b")"):
             if next(tokens, None) is not None:
@@ -92,9 +104,13 @@ def _set(items: Items, key: bytes, kind: str, value: bytes) -> bool:
     elif key == b"RFC822.SIZE" and value.isdigit():
         items.size = int(value[:20])
     elif key == b"INTERNALDATE" and kind == "text":
-        # "17-Jul-1996 02:44:25 -0700"
-        items.internal_date = read_date(value.decode("latin-1").replace("-", " ", 2))
+        items.internal_date = _date(value)
     return True
+
+
+def _date(value: bytes) -> datetime | None:
+    # "17-Jul-1996 02:44:25 -0700" (RFC 9051 §9, date-time) is a Date but for two hyphens.
+    return read_date(value.decode("latin-1").replace("-", " ", 2))
 
 
 def _skip_list(tokens: Iterator[Token]) -> None:
@@ -126,17 +142,21 @@ def _tokens(wire: Wire, line: bytes, max_literal: int, items: Items) -> Iterator
             return
         octets = int(literal[1])
         if key.upper() == _BODY:
-            if octets > max_literal:
-                raise wire.failure(
-                    ErrorType.MESSAGE_TOO_LARGE,
-                    f"a mail of {octets} octets is announced, {max_literal} are allowed.",
-                    uid=items.uid,
-                    size=octets,
-                )
-            yield "text", wire.literal(octets, max_literal, patient=True)
+            yield "text", _mail(wire, octets, max_literal, items.uid)
         else:
             others += octets
             if others > _MAX_OTHER:
                 raise wire.violation("a FETCH response is too large")
             yield "text", wire.literal(octets, _MAX_OTHER)
         line = wire.line(MAX_LINE)
+
+
+def _mail(wire: Wire, octets: int, max_literal: int, uid: int | None) -> bytes:
+    if octets > max_literal:
+        raise wire.failure(
+            ErrorType.MESSAGE_TOO_LARGE,
+            f"a mail of {octets} octets is announced, {max_literal} are allowed.",
+            uid=uid,
+            size=octets,
+        )
+    return wire.literal(octets, max_literal, patient=True)

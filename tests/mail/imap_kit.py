@@ -10,9 +10,11 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from activities.mail.imap import ImapConnector, ImapMailbox
+from activities.mail.imap_wire import Wire
 from activities.ports import Endpoint
 from models.account import LoginMethod, Security
 from models.errors import ConnectorError
@@ -116,3 +118,45 @@ def connect_failure(given: Endpoint) -> ConnectorError:
             pass
 
     return failure_of(connect)
+
+
+# --- Fixtures
+
+REV1 = "IMAP4rev1 SASL-IR LITERAL+ UIDPLUS ESEARCH LIST-EXTENDED SPECIAL-USE"
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def user(dovecot: Dovecot, stack: ExitStack) -> User:
+    return User(dovecot, stack)
+
+
+@pytest.fixture(scope="session")
+def without_move(test_ca: TestCA) -> Iterator[Dovecot]:
+    with running_dovecot(test_ca, capabilities=REV1) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def minimal(test_ca: TestCA) -> Iterator[Dovecot]:
+    with running_dovecot(test_ca, capabilities="IMAP4rev1") as server:
+        yield server
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Every command line that leaves."""
+    lines: list[bytes] = []
+    original = Wire.send
+
+    def send(self: Wire, data: bytes) -> None:
+        lines.append(data)
+        original(self, data)
+
+    monkeypatch.setattr(Wire, "send", send)
+    return lines
