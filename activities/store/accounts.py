@@ -120,6 +120,17 @@ class Accounts:
         record(session, "account_deleted", account_id=row.id)
         return _account(row)
 
+    def large_content(self, session: Session, reference: str) -> list[str]:
+        """Keys of the account's content outside the database; delete it after the account."""
+        messages = select(Message.id).where(Message.account_id == self._row(session, reference).id)
+        return [
+            *session.exec(
+                select(ContentRow.key).where(
+                    col(ContentRow.message_id).in_(messages), col(ContentRow.data).is_(None)
+                )
+            )
+        ]
+
     def list(self, session: Session) -> list[EmailAccount]:
         """All accounts by name."""
         return [_account(r) for r in session.exec(select(AccountRow).order_by(AccountRow.name))]

@@ -44,6 +44,9 @@ class Blobs(Protocol):
     def get(self, key: str) -> bytes:
         """Read a piece. Raises ``ContentNotFound``."""
 
+    def forget(self, key: str) -> None:
+        """Delete a piece; one that is gone is fine."""
+
 
 class LocalBlobs:
     """Files named by key, mode 0600, two levels of folders."""
@@ -73,6 +76,10 @@ class LocalBlobs:
             raise ConnectorError(
                 ErrorType.CONTENT_NOT_FOUND, "the content's file is missing from the blob store"
             ) from None
+
+    def forget(self, key: str) -> None:
+        """Delete a piece."""
+        self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         name = hashlib.sha256(key.encode()).hexdigest()  # a key is data, never a path
@@ -159,6 +166,11 @@ class ContentStore:
         """Insert prepared rows."""
         if rows:
             session.connection().execute(insert(ContentRow), rows)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Delete the large pieces among ``keys``, after their rows are gone."""
+        for key in keys:
+            self._blobs.forget(key)
 
     def read(self, session: Session, key: str) -> tuple[ContentRow, bytes]:
         """Return a piece with its row; a damaged file is an error, never wrong bytes."""
