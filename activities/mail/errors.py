@@ -97,7 +97,8 @@ def _certificate_message(exc: ssl.SSLCertVerificationError) -> str:
 
 
 def _tls(exc: ssl.SSLError) -> tuple[ErrorType, str]:
-    reason = exc.reason or ""  # OpenSSL's symbol, stable across versions, unlike its text
+    # OpenSSL's symbol: stable across versions, unlike its text; absent when Python raised.
+    reason = getattr(exc, "reason", None) or ""
     if reason in _WEAK_CERTIFICATE:
         return (
             ErrorType.CERTIFICATE_REJECTED,
@@ -131,6 +132,7 @@ _DOING = {
     Phase.RCPT: "waiting for the reply to RCPT",
     Phase.DATA: "waiting for the reply to DATA",
     Phase.BODY: "sending the content",
+    Phase.DOT_INTENT: "before the final dot",
     Phase.DOT: "sending the final dot",
     Phase.REPLY: "waiting for the reply to the mail",
     Phase.DONE: "after the mail",

@@ -116,7 +116,9 @@ class ClientSession:
                         "the server offers no STARTTLS. Use security 'tls' on the port for it "
                         "(465), or ask the server's administrator; nothing was sent in clear.",
                     )
-                self._expect(await wire.starttls(context, endpoint.host), 220)
+                reply = await wire.starttls(context, endpoint.host)
+                if not wire.over_tls:  # 220 alone starts TLS; no other reply may pass for it
+                    raise self._refused(reply)
             # RFC 3207 §4.2: what was announced in clear may be forged; ask again.
             await self._hello(wire)
         with self._step(Phase.AUTH):

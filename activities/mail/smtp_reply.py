@@ -28,7 +28,7 @@ def parse_reply(code: int, text: str) -> Reply:
     enhanced = match[1] if match and match[1][0] == str(code)[0] else None
     if enhanced:
         lines = [line.removeprefix(enhanced) for line in lines]
-    clean = " ".join(lines).strip()
+    clean = " ".join(line.strip() for line in lines).strip()
     if len(clean) > MAX_TEXT_CHARS or not clean.isprintable():
         clean = bounded(clean, MAX_TEXT_CHARS)
     return Reply(code, clean, enhanced, _retry_after(clean) if 400 <= code < 500 else None)
