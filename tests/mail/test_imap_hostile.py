@@ -220,3 +220,52 @@ def test_a_million_capabilities(server: ImapServer) -> None:
     server.on("CAPABILITY", b"* CAPABILITY IMAP4rev1" + b" X" * 1_000_000 + b"\r\nTAG OK\r\n")
     with fails_soon(ErrorType.PROTOCOL_VIOLATION):
         connect(server)
+
+
+# --- Logging in and opening, unusual but legal
+
+
+def test_capabilities_within_the_ok_to_a_login(server: ImapServer) -> None:
+    server.on("AUTHENTICATE", b"TAG OK [CAPABILITY IMAP4rev1 X-LATER] welcome\r\n")
+    with connected(server) as mailbox:
+        assert mailbox.capabilities == {"IMAP4REV1", "X-LATER"}
+
+
+@pytest.mark.parametrize("esearch", [True, False])
+def test_a_folder_without_uidnext(esearch: bool) -> None:
+    capabilities = "IMAP4rev1 ESEARCH" if esearch else "IMAP4rev1"
+    found = b"* ESEARCH UID ALL 41" if esearch else b"* SEARCH 41"
+    with ImapServer(capabilities=capabilities) as server:
+        server.on("EXAMINE", b"* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nTAG OK done\r\n")
+        server.on("UID SEARCH", found + b"\r\nTAG OK done\r\n")
+        with connected(server, None) as mailbox:
+            assert mailbox.open("INBOX", read_only=True).uid_next == 42
+            server.on("EXAMINE", b"* 0 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nTAG OK done\r\n")
+            assert mailbox.open("INBOX", read_only=True).uid_next == 1
+
+
+def test_highest_modseq_is_kept(server: ImapServer) -> None:
+    server.on(
+        "EXAMINE",
+        b"* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 4] x\r\n"
+        b"* OK [HIGHESTMODSEQ 9007199254740993] x\r\nTAG OK done\r\n",
+    )
+    with connected(server, None) as mailbox:
+        assert mailbox.open("INBOX", read_only=True).highest_modseq == 9007199254740993
+
+
+@pytest.mark.parametrize("validity", [b"", b"* OK [UIDVALIDITY 0] x\r\n"])
+def test_a_folder_without_uidvalidity_cannot_be_used(server: ImapServer, validity: bytes) -> None:
+    server.on("EXAMINE", b"* 3 EXISTS\r\n* OK [UIDNEXT 4] x\r\n" + validity + b"TAG OK done\r\n")
+    with connected(server, None) as mailbox, fails_soon(ErrorType.PROTOCOL_VIOLATION):
+        mailbox.open("INBOX", read_only=True)
+
+
+def test_a_folder_that_can_only_be_read(server: ImapServer) -> None:
+    server.on(
+        "SELECT",
+        b"* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 4] x\r\n"
+        b"TAG OK [READ-ONLY] done\r\n",
+    )
+    with connected(server, None) as mailbox, fails_soon(ErrorType.SERVER_REFUSED):
+        mailbox.open("INBOX", read_only=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 
 import pytest
@@ -69,10 +70,6 @@ def test_no_tls_after_starttls(answer) -> None:
 
 
 def test_what_came_before_tls_is_forgotten(test_ca: TestCA) -> None:
-    certificate = test_ca.issue()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.chain, certificate.key)
-
     async def injected(session: Session, command: Command) -> None:
         await session.send(
             command.tag + b" OK go\r\n* CAPABILITY IMAP4rev1 X-INJECTED LOGINDISABLED\r\n"
@@ -80,7 +77,9 @@ def test_what_came_before_tls_is_forgotten(test_ca: TestCA) -> None:
         )
         await session.start_tls()
 
-    with ImapServer(capabilities=CAPABILITIES + " STARTTLS", context=context) as server:
+    with ImapServer(
+        capabilities=CAPABILITIES + " STARTTLS", context=_server_context(test_ca)
+    ) as server:
         server.on("STARTTLS", injected)
         given = endpoint(server, security=Security.STARTTLS, ca_file=str(test_ca.ca_file))
         with ImapConnector().connect(given) as mailbox:
@@ -108,3 +107,33 @@ def test_preauth_is_a_login_where_no_starttls_is_wanted() -> None:
     with ImapServer(greeting=b"* PREAUTH welcome\r\n") as server:
         connect(server)
         assert no_password_was_seen(server)
+
+
+def test_plain_in_two_steps_where_login_is_off(test_ca: TestCA) -> None:
+    capabilities = "IMAP4rev1 STARTTLS LOGINDISABLED AUTH=PLAIN"
+    with ImapServer(capabilities=capabilities, context=_server_context(test_ca)) as server:
+        server.on("STARTTLS", _start_tls)
+        server.on("AUTHENTICATE", _two_steps)
+        given = endpoint(server, security=Security.STARTTLS, ca_file=str(test_ca.ca_file))
+        with ImapConnector().connect(given) as mailbox:
+            assert mailbox.exists("INBOX")
+
+
+async def _start_tls(session: Session, command: Command) -> None:
+    await session.send(command.tag + b" OK go\r\n")
+    await session.start_tls()
+
+
+async def _two_steps(session: Session, command: Command) -> None:
+    assert command.text == b"PLAIN"
+    await session.send(b"+ \r\n")
+    answer = base64.b64decode(await session.reader.readline())
+    word = b"OK" if answer == f"\0user\0{PASSWORD}".encode() else b"NO"
+    await session.send(command.tag + b" " + word + b" done\r\n")
+
+
+def _server_context(ca: TestCA) -> ssl.SSLContext:
+    certificate = ca.issue()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.chain, certificate.key)
+    return context
