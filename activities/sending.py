@@ -20,7 +20,15 @@ from temporalio import activity
 
 from activities.heartbeat import heartbeats
 from activities.mail.compose import compose, new_internet_message_id
-from activities.ports import Endpoint, Reply, Runs, RunState, SmtpSession, SmtpTransport
+from activities.ports import (
+    Endpoint,
+    Reply,
+    Runs,
+    RunState,
+    SmtpFailure,
+    SmtpSession,
+    SmtpTransport,
+)
 from activities.store import ledger, outbox
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
@@ -47,6 +55,7 @@ from models.names import ActivityName
 from models.settings import Settings
 
 _RECORD_RETRY_SECONDS = 0.5
+_ABOUT_THE_MAIL = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.BODY})
 
 
 @dataclass(slots=True)
@@ -339,8 +348,13 @@ def _verdict(reply: Reply) -> Verdict:
 def _refused(
     ticket: AttemptTicket, error: ConnectorError, decided: Mapping[int, Verdict]
 ) -> dict[int, Verdict]:
-    """Verdicts for recipients that were not decided when the transaction broke before the dot."""
-    reply: Reply | None = getattr(error, "reply", None)
+    """Verdicts for recipients that were not decided when the transaction broke before the dot.
+
+    A reply is about them only once the server was told of the mail: a refused login judges nobody.
+    """
+    reply: Reply | None = None
+    if isinstance(error, SmtpFailure) and error.phase in _ABOUT_THE_MAIL:
+        reply = error.reply
     state = RecipientState.DEFERRED if error.temporary or reply is None else RecipientState.FAILED
     verdict = (
         Verdict(state, reply.code, reply.enhanced_code, reply.text) if reply else Verdict(state)
