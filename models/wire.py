@@ -92,6 +92,11 @@ class ReadableFailureConverter(DefaultFailureConverterWithEncodedAttributes):
         if isinstance(exception, ApplicationError) and exception.type:
             field = next((d["field"] for d in exception.details if _names_field(d)), None)
             failure.message = f"{exception.type}: {field}" if field else exception.type
+            # Clients without our key stumble over a detail which they cannot decode.
+            written = failure.application_failure_info.details.payloads
+            for detail, payload in zip(exception.details, written, strict=False):
+                if _names_field(detail) and len(detail) == 1:
+                    payload.metadata[_PLAIN_MARK] = b"plain"
 
 
 def _names_field(detail: Any) -> bool:
