@@ -59,7 +59,8 @@ _CHUNK_BYTES = 16 * 1024 * 1024
 """Mails are stored whenever this much has been read, so that memory does not grow with a batch."""
 _HANDLE_CHUNK = 50
 """Mails handled on the server between two looks at the lease."""
-_OPEN_ATTEMPTS = 3
+_OPEN_ATTEMPTS = 2
+"""Temporal's timers are a second apart, and whoever asked waits for the answer."""
 
 
 class MailboxActivities:
@@ -98,12 +99,7 @@ class MailboxActivities:
             with blocking_heartbeats():
                 return self._open(request)
         except ConnectorError as error:
-            if error.type is ErrorType.MAILBOX_BUSY:
-                waited = datetime.now(UTC) - activity.info().scheduled_time
-                final = waited.total_seconds() > self._settings.mailbox_busy_seconds
-            else:
-                final = not error.temporary or activity.info().attempt >= _OPEN_ATTEMPTS
-            raise application_error(error, non_retryable=final) from None
+            raise application_error(error, non_retryable=self._hopeless(error)) from None
 
     @activity.defn(name=ActivityName.FETCH_BATCH)
     def fetch_batch(self, request: BatchInput) -> BatchResult:
@@ -151,6 +147,20 @@ class MailboxActivities:
             )
 
     # --- opening --------------------------------------------------------------------------------
+
+    def _hopeless(self, error: ConnectorError) -> bool:
+        """Whether opening ends with this error instead of being tried again."""
+        match error.type:
+            case ErrorType.MAILBOX_BUSY:
+                waited = datetime.now(UTC) - activity.info().scheduled_time
+                return waited.total_seconds() > self._settings.mailbox_busy_seconds
+            case ErrorType.STORE_UNAVAILABLE:
+                return False
+            case ErrorType.CONNECTION_TIMED_OUT:
+                # The account's own time limit was the patience there is.
+                return True
+            case _:
+                return not error.temporary or activity.info().attempt >= _OPEN_ATTEMPTS
 
     def _incoming(self, reference: str) -> tuple[EmailAccount, Endpoint]:
         with self._database.read() as session:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityConfig
 
-from models.errors import PERMANENT
+from models.errors import PERMANENT, ErrorType
 from models.names import TaskQueue
 
 _PATIENT = RetryPolicy(
@@ -33,7 +33,8 @@ READ = ActivityConfig(
     retry_policy=_PATIENT,
 )
 
-# Questions a person waits for: a few quick attempts, then the answer is the error.
+# Questions a person waits for: a second attempt, then the answer is the error. A server that was
+# silent for all the time the account grants is not asked again.
 ASK_SERVER = ActivityConfig(
     task_queue=TaskQueue.IMAP,
     start_to_close_timeout=timedelta(minutes=2),
@@ -41,7 +42,7 @@ ASK_SERVER = ActivityConfig(
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=300),
         maximum_attempts=2,
-        non_retryable_error_types=PERMANENT,
+        non_retryable_error_types=(*PERMANENT, ErrorType.CONNECTION_TIMED_OUT.value),
     ),
 )
 
