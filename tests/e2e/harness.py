@@ -21,7 +21,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     RegisterNamespaceRequest,
 )
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
@@ -29,7 +29,7 @@ from activities.store.accounts import Secrets
 from activities.store.assembly import Store, open_store
 from models.account import AccountSettings
 from models.connection import connect
-from models.names import TaskQueue
+from models.names import Query, TaskQueue
 from models.settings import Settings
 from models.tables import ContentRow, Delivery, Folder, Message, Retrieval
 from models.wire import data_converter
@@ -207,6 +207,14 @@ async def refusal(client: Client, kind: str, *inputs: Any) -> Refusal:
         cause.message,
         (described.close_time - described.start_time).total_seconds(),
     )
+
+
+async def progress_of(handle: WorkflowHandle[Any, Any], seconds: float = 10) -> Any:
+    """Return the answer of the query ``progress`` as soon as there is one."""
+    async with asyncio.timeout(seconds):
+        while (progress := await handle.query(Query.PROGRESS)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return progress
 
 
 def field_of(details: Sequence[Any]) -> str | None:
