@@ -290,14 +290,17 @@ class MailboxActivities:
         with self._database.read() as session:
             account_id = self._account_of(session, plan)
             placed = inbox.located(session, plan.folder_id, plan.uid_validity, uids)
-        missing = [uid for uid in uids if uid not in placed]
-        if missing:
-            _, endpoint = self._incoming(account_id)
-            with self._connector.connect(endpoint) as mailbox:
-                _same_validity(mailbox.open(options.folder, read_only=True), plan)
-                for chunk in _chunks(mailbox.fetch(missing)):
-                    placed |= self._store(plan, options, account_id, chunk)
+        skipped = self._fetch_missing(plan, options, account_id, uids, placed)
         with self._database.write() as session:
+            for uid in sorted(skipped):
+                record(
+                    session,
+                    "mail_skipped",
+                    account_id=account_id,
+                    error_type=ErrorType.MESSAGE_TOO_LARGE,
+                    folder=plan.folder_id,
+                    uid=uid,
+                )
             taken = mailboxes.acknowledged_by(session, plan.consumer, set(placed.values()))
             mailboxes.add_batch(
                 session,
@@ -310,11 +313,41 @@ class MailboxActivities:
                         "position": position,
                         "uid": uid,
                         "message_id": placed.get(uid),
+                        "skipped": uid in skipped,
                         "known": placed.get(uid) in taken,
                     }
                     for position, uid in enumerate(uids)
                 ],
             )
+
+    def _fetch_missing(
+        self,
+        plan: Retrieval,
+        options: RetrievalOptions,
+        account_id: str,
+        uids: Sequence[int],
+        placed: dict[int, str],
+    ) -> set[int]:
+        """Fetch and store what is not in ``placed`` yet, adding to it; returns what is too large.
+
+        One mail above the limit must not keep all others from being replicated.
+        """
+        _, endpoint = self._incoming(account_id)
+        skipped: set[int] = set()
+        while missing := [uid for uid in uids if uid not in placed and uid not in skipped]:
+            with self._connector.connect(endpoint) as mailbox:
+                _same_validity(mailbox.open(options.folder, read_only=True), plan)
+                try:
+                    for chunk in _chunks(mailbox.fetch(missing)):
+                        placed |= self._store(plan, options, account_id, chunk)
+                except ConnectorError as error:
+                    uid = error.detail.get("uid")
+                    if error.type is not ErrorType.MESSAGE_TOO_LARGE or uid is None:
+                        raise
+                    skipped.add(int(uid))
+                else:
+                    break  # what is still missing is gone from the server
+        return skipped
 
     def _store(
         self,
@@ -357,6 +390,7 @@ class MailboxActivities:
             batch=batch,
             known=sum(i.known for i in items),
             quarantined=sum(m.quarantined for m in summaries),
+            skipped=sum(i.skipped for i in items),
         )
 
     # --- handling -------------------------------------------------------------------------------

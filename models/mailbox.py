@@ -105,6 +105,7 @@ class RetrievalProgress(Payload):
     known: int = 0
     handled: int = 0
     quarantined: int = 0
+    skipped: int = 0
 
 
 class OpenRetrievalInput(Payload):
@@ -154,6 +155,7 @@ class BatchResult(Payload):
     batch: FetchedBatch
     known: int
     quarantined: int
+    skipped: int
 
 
 class SettleBatchInput(Payload):
@@ -234,7 +236,8 @@ class RetrieveEmailMessagesResult(Payload):
 
     ``retrieved`` were new to this consumer, ``known`` were already delivered to it (found again
     after a move or a UIDVALIDITY change), ``handled`` were removed or moved on the server,
-    ``quarantined`` are stored raw because no reader understands them.
+    ``quarantined`` are stored raw because no reader understands them, ``skipped`` were larger than
+    the limit and stay on the server.
     """
 
     retrieval_id: str
@@ -246,6 +249,7 @@ class RetrieveEmailMessagesResult(Payload):
     batches: int
     handled: int
     quarantined: int
+    skipped: int = 0
 
 
 class GetFolderNamesInput(Request):

@@ -130,6 +130,7 @@ class RetrieveEmailMessagesWorkflow:
                 "retrieved": self._state.retrieved + len(batch.messages),
                 "known": self._state.known + fetched.known,
                 "quarantined": self._state.quarantined + fetched.quarantined,
+                "skipped": self._state.skipped + fetched.skipped,
                 "handled": self._state.handled + handled,
             }
         )
@@ -181,6 +182,7 @@ class RetrieveEmailMessagesWorkflow:
             batches=plan.batches,
             handled=state.handled,
             quarantined=state.quarantined,
+            skipped=state.skipped,
         )
 
     async def _tell_of_error(

@@ -221,7 +221,7 @@ def add_batch(
     workflow_id: str,
     items: Sequence[dict[str, Any]],
 ) -> None:
-    """Write a batch with its items (``position``, ``uid``, ``message_id``, ``known``)."""
+    """Write a batch with its items (the columns of ``BatchItem``)."""
     session.add(
         CallbackDelivery(
             id=batch_id,
@@ -247,13 +247,14 @@ class Item(NamedTuple):
     uid: int
     message_id: str | None
     known: bool
+    skipped: bool
 
 
 def items(session: Session, batch_id: str) -> list[Item]:
     """The items of a batch in delivery order."""
     # Columns, not entities: a batch is read several times, and objects cost ten times as much.
     rows = session.exec(
-        select(BatchItem.uid, BatchItem.message_id, BatchItem.known)
+        select(BatchItem.uid, BatchItem.message_id, BatchItem.known, BatchItem.skipped)
         .where(BatchItem.batch_id == batch_id)
         .order_by(col(BatchItem.position))
     )

@@ -106,6 +106,8 @@ class BatchItem(SQLModel, table=True):
     position: int
     """Place in delivery order."""
     message_id: str | None = Field(default=None, max_length=64)
+    skipped: bool = False
+    """Too large to be read; it stays on the server, untouched, and the timeline says so."""
     known: bool = False
     """Already acknowledged by this consumer: handled on the server but not delivered again."""
 

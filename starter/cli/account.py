@@ -187,7 +187,9 @@ def delete(
         if not yes and not _confirmed(output):
             raise typer.Exit(1)
         with store.database.write() as session:
+            large = store.accounts.large_content(session, found.id)
             deleted = store.accounts.delete(session, found.id)
+        store.content.forget(large)
     if as_json:
         output.document({"deleted": {"id": deleted.id, "name": deleted.name, "messages": mails}})
     else:

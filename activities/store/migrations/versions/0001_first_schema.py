@@ -295,6 +295,7 @@ def upgrade() -> None:
         sa.Column("uid", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("message_id", sa.String(length=64), nullable=True),
+        sa.Column("skipped", sa.Boolean(), nullable=False),
         sa.Column("known", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["batch_id"], ["callback_delivery.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("batch_id", "uid"),
