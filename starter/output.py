@@ -14,6 +14,9 @@ from rich.table import Table
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
+_FILE_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
+
 
 class Output:
     """Where a command writes.
@@ -26,6 +29,8 @@ class Output:
         self.as_json = as_json
         # Markup and emoji codes must not rewrite what a mail says.
         self.console = Console(emoji=False, markup=False, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, _FILE_WIDTH)
         self.notes = Console(stderr=True, emoji=False, markup=False, highlight=False, quiet=as_json)
 
     def document(self, value: object) -> None:

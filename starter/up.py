@@ -37,6 +37,7 @@ def up(
         output.notes.status("starting…") as status,
         running(settings, status.update, with_mail=with_mail, port=port, ui_port=ui_port) as stack,
     ):
+        stack.wait()
         status.stop()
         if output.as_json:
             output.document(_facts(stack))

@@ -18,12 +18,11 @@ from models.account import (
     AccountSettings,
     CheckServerConnectionInput,
     EmailAccount,
-    IncomingProtocol,
-    Security,
     ServerCheck,
 )
 from models.errors import ConnectorError, ErrorType
 from models.mailbox import GetFolderNamesInput
+from starter.cli.account_defaults import with_usual_values
 from starter.cli.account_flags import nested, with_account_flags
 from starter.cli.files import invalid, read_settings
 from starter.cli.passwords import from_environment_or_prompt, from_stdin, sides_with_password
@@ -50,7 +49,6 @@ PasswordStdinFlag = Annotated[
     ),
 ]
 
-_USUAL_SMTP_PORTS = {Security.NONE: 25, Security.STARTTLS: 587, Security.TLS: 465}
 _COUNTED = 1000
 
 
@@ -68,7 +66,9 @@ def add(
     EMAIL_CONNECTOR_OUTGOING_PASSWORD and EMAIL_CONNECTOR_INCOMING_PASSWORD.
     """
     output = Output(as_json)
-    wanted = _from_file(settings, given, password_stdin) or _validated(_usual(nested(given)))
+    wanted = _from_file(settings, given, password_stdin) or _validated(
+        with_usual_values(nested(given))
+    )
     sides = sides_with_password(wanted)
     with opened_store() as store:
         _refuse_taken_name(store, wanted.name)
@@ -256,26 +256,6 @@ def _from_file(
     if name == "-" and password_stdin:
         raise typer.BadParameter("--settings - and --password-stdin both read standard input")
     return read_settings(name)
-
-
-def _usual(values: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what nearly always follows from the rest: login names and ports."""
-    for side in ("outgoing", "incoming"):
-        server = values.get(side)
-        if server is not None and "email_address" in values and server.get("login") != "none":
-            server.setdefault("username", values["email_address"])
-    if outgoing := values.get("outgoing"):
-        security = outgoing.get("security", Security.STARTTLS)
-        outgoing.setdefault("port", _USUAL_SMTP_PORTS[security])
-    if incoming := values.get("incoming"):
-        secure = incoming.get("security", Security.TLS) is Security.TLS
-        protocol = incoming.get("protocol")
-        if protocol is None and not secure:
-            incoming["protocol"] = IncomingProtocol.IMAP
-        pop3 = protocol in (IncomingProtocol.POP3, IncomingProtocol.POP3S)
-        usual = (995 if secure else 110) if pop3 else (993 if secure else 143)
-        incoming.setdefault("port", usual)
-    return values
 
 
 def _validated(values: dict[str, Any]) -> AccountSettings:

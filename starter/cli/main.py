@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from models.errors import ConnectorError, ErrorType
 from models.wire import first_problem
-from starter.cli import account, system
+from starter.cli import account, message, result, retrieve, send, system
 from starter.output import Output
 from tools.servers.process import ServerError
 from tools.temporal.resolve import TemporalNotFoundError
@@ -22,7 +22,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(account.app, name="account")
+app.command("send")(send.send)
+app.command("retrieve")(retrieve.retrieve)
+app.add_typer(message.app, name="message")
+app.command("result")(result.result)
 app.command("up")(system.up_command)
+app.command("demo")(system.demo_command)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -31,3 +31,17 @@ def up_command(
     from starter.up import up
 
     up(Output(as_json), load_settings(), with_mail=not no_mail, port=port, ui_port=ui_port)
+
+
+def demo_command(
+    stay: Annotated[bool, typer.Option("--stay", help="Stay up afterwards, until Ctrl-C.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the whole job once: send, deliver, replicate, call back, move; then stop."""
+    from starter.demo import demo
+
+    output = Output(as_json)
+    report = demo(output, load_settings(), stay=stay)
+    report.check()
+    if as_json:
+        output.document(report)

@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class PythonChild(ChildServer):
     """A child that says on standard output when it is ready.
 
+    It takes an interpreter a second or more to import everything, so children are launched
+    together and then awaited.
+
     Args:
         directory: Where its log goes.
         arguments: What the interpreter is called with.
@@ -33,6 +36,25 @@ class PythonChild(ChildServer):
         self._arguments = arguments
         self._environment = {"PYTHONPATH": str(ROOT), **(environment or {})}
         self._begin = 0
+        self._waits = True
+
+    def launch(self) -> None:
+        """Start it without waiting for it; the caller stops it."""
+        self._waits = False
+        self.start()
+        self._waits = True
+
+    def wait(self) -> None:
+        """Wait until it is ready.
+
+        Raises:
+            ServerError: It ended, or was not ready in time.
+        """
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        if self._waits:
+            super()._wait_until_ready()
 
     def _prepare(self) -> None:
         # A log may quote addresses, and the mail server's holds its password.
@@ -52,10 +74,6 @@ class PythonChild(ChildServer):
         with self.log.open("rb") as log:
             log.seek(self._begin)
             return log.read().decode("utf-8", "replace")
-
-    def ending(self, lines: int = 15) -> str:
-        """Return the last lines it wrote."""
-        return "\n".join(self.said().splitlines()[-lines:])
 
 
 def without_temporal_profile() -> dict[str, str | None]:

@@ -25,13 +25,26 @@ class Stack:
     settings: Settings
     temporal: DevServer
     worker: Worker
-    mail: MailServerFacts | None
+    mailserver: MailServer | None
     children: tuple[ChildServer, ...]
 
     @property
     def ui_url(self) -> str:
         """Where Temporal's UI is."""
         return self.temporal.ui_url or ""
+
+    @property
+    def mail(self) -> MailServerFacts | None:
+        """Where the mail server listens, when there is one."""
+        return self.mailserver.facts if self.mailserver else None
+
+    def wait(self) -> None:
+        """Wait until the worker works, after which everything does.
+
+        Raises:
+            ServerError: It did not start; the message ends with its log.
+        """
+        self.worker.wait()
 
     def dead(self) -> ChildServer | None:
         """Return a child that has ended by itself, if there is one."""
@@ -50,6 +63,8 @@ def running(
 ) -> Iterator[Stack]:
     """Run Temporal, a mail server and the worker while the block runs.
 
+    The worker may still be starting when the block begins: ``Stack.wait`` says when it is not.
+
     Args:
         settings: Where the data lies; Temporal's address in it is replaced.
         report: Told what is being started.
@@ -66,20 +81,25 @@ def running(
     with ExitStack() as stack:
         stack.enter_context(_only_one(data / "up.lock"))
         report("starting Temporal")
+        mailserver = MailServer(data / "mailserver") if with_mail else None
+        children: list[ChildServer] = []
+        if mailserver:
+            stack.callback(mailserver.stop)
+            mailserver.launch()
+            children.append(mailserver)
         temporal = development_server(data / "temporal", report, port=port, ui_port=ui_port)
-        children: list[ChildServer] = [stack.enter_context(temporal)]
-        mail: MailServer | None = None
-        if with_mail:
-            report("starting the mail server")
-            mail = stack.enter_context(MailServer(data / "mailserver"))
-            children.append(mail)
+        children.append(stack.enter_context(temporal))
         report("starting the worker")
         settings = settings.model_copy(
             update={"data_dir": data, "temporal_address": temporal.address}
         )
-        worker = stack.enter_context(Worker(data / "worker", settings, ours_only=ours_only))
+        worker = Worker(data / "worker", settings, ours_only=ours_only)
+        stack.callback(worker.stop)
+        worker.launch()
         children.append(worker)
-        yield Stack(settings, temporal, worker, mail.facts if mail else None, tuple(children))
+        if mailserver:
+            mailserver.wait()
+        yield Stack(settings, temporal, worker, mailserver, tuple(children))
 
 
 @contextmanager

@@ -1,0 +1,151 @@
+"""`retrieve`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from models.callback import CallbackKind, CallbackSpec, PayloadProtection
+from models.mailbox import (
+    FetchStrategy,
+    Handling,
+    RetrieveEmailMessagesInput,
+    RetrieveEmailMessagesResult,
+)
+from starter.cli.files import invalid
+from starter.cli.send import show_run
+from starter.cli.waiting import watch_retrieval
+from starter.commands import Run
+from starter.connection import connected, load_settings, opened_store
+from starter.output import JsonFlag, Output
+
+_CALLBACK = re.compile(r"(?P<workflow>[^@]+)@(?P<queue>[^:]+)(?::(?P<payloads>plain|encrypted))?")
+
+
+def _callback(kind: CallbackKind, text: str) -> Any:
+    option = f"--{kind.replace('_', '-')}"
+    return typer.Option(option, metavar="WORKFLOW@QUEUE", help=text)
+
+
+def retrieve(
+    account: Annotated[str, typer.Option("--account", help="Id or name of the account.")],
+    folder: Annotated[str | None, typer.Option("--folder", help="Folder to replicate.")] = None,
+    number: Annotated[int | None, typer.Option("--number", help="Mails of this run.")] = None,
+    strategy: Annotated[
+        FetchStrategy | None, typer.Option("--strategy", help="Which mails come first.")
+    ] = None,
+    everything: Annotated[
+        bool | None,
+        typer.Option("--everything/--no-everything", help="The whole folder, oldest first."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Mails per batch and callback.")
+    ] = None,
+    handling: Annotated[
+        Handling | None,
+        typer.Option("--handling", help="What happens to a mail on the server afterwards."),
+    ] = None,
+    move_folder: Annotated[
+        str | None, typer.Option("--move-folder", help="Existing folder for handling 'move'.")
+    ] = None,
+    render_inline_images: Annotated[
+        bool | None,
+        typer.Option(
+            "--render-inline-images/--no-render-inline-images", help="Show embedded images."
+        ),
+    ] = None,
+    sanitize: Annotated[
+        bool | None, typer.Option("--sanitize/--no-sanitize", help="Make the html safe to show.")
+    ] = None,
+    consumer: Annotated[
+        str, typer.Option("--consumer", help="Whose place in the folder to go on from.")
+    ] = "default",
+    on_email_fetch: Annotated[
+        str | None,
+        _callback(
+            CallbackKind.ON_EMAIL_FETCH,
+            "Workflow to run for each batch; append :plain for a worker without our payload key.",
+        ),
+    ] = None,
+    on_fetch_complete: Annotated[
+        str | None, _callback(CallbackKind.ON_FETCH_COMPLETE, "Workflow to run at the end.")
+    ] = None,
+    on_fetch_error: Annotated[
+        str | None, _callback(CallbackKind.ON_FETCH_ERROR, "Workflow to run on an error.")
+    ] = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Print the workflow's id and do not wait.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Replicate a folder into the store; what is not given is as the account says."""
+    output = Output(as_json)
+    request = _request(
+        account=account,
+        folder=folder,
+        number_of_emails=number,
+        fetch_strategy=strategy,
+        replicate_everything=everything,
+        batch_size=batch_size,
+        handling=handling,
+        move_folder=move_folder,
+        render_inline_images=render_inline_images,
+        sanitize=sanitize,
+        consumer=consumer,
+        on_email_fetch=_spec(on_email_fetch),
+        on_fetch_complete=_spec(on_fetch_complete),
+        on_fetch_error=_spec(on_fetch_error),
+    )
+    settings = load_settings()
+    with opened_store(settings) as store, store.database.read() as session:
+        found = store.accounts.get(session, account)
+
+    async def work() -> tuple[Run[RetrieveEmailMessagesResult], RetrieveEmailMessagesResult | None]:
+        commands = await connected(settings)
+        run = await commands.retrieve(request, found)
+        if no_wait:
+            return run, None
+        output.notes.print(f"workflow {run.workflow_id}", style="dim", soft_wrap=True)
+        return run, await watch_retrieval(output, commands, run)
+
+    run, result = asyncio.run(work())
+    if result is None or as_json:
+        show_run(output, run, result)
+    else:
+        show_retrieved(output, result)
+
+
+def _request(**values: Any) -> RetrieveEmailMessagesInput:
+    try:
+        return RetrieveEmailMessagesInput.model_validate(values)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def _spec(text: str | None) -> CallbackSpec | None:
+    if text is None:
+        return None
+    found = _CALLBACK.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(
+            "write a callback as WORKFLOW@QUEUE, WORKFLOW@QUEUE:plain or WORKFLOW@QUEUE:encrypted"
+        )
+    return CallbackSpec(
+        workflow=found["workflow"],
+        task_queue=found["queue"],
+        payloads=PayloadProtection(found["payloads"] or PayloadProtection.ENCRYPTED),
+    )
+
+
+def show_retrieved(output: Output, result: RetrieveEmailMessagesResult) -> None:
+    """Print what a retrieval did."""
+    output.console.print(
+        f"{result.folder}: {result.retrieved} new, {result.known} known, {result.handled} handled "
+        f"on the server, {result.quarantined} quarantined, in {result.batches} batches",
+        style="green",
+        soft_wrap=True,
+    )

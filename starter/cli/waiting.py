@@ -1,0 +1,100 @@
+"""Waits for a run and shows how far it got."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from models.base import Payload
+from models.delivery import DeliveryReport
+from models.mailbox import RetrievalProgress
+from starter.commands import Commands, Run
+from starter.output import Output
+
+R = TypeVar("R", bound=Payload)
+Report = DeliveryReport | RetrievalProgress | None
+
+_LOOK_SECONDS = 0.4
+_PATIENCE_SECONDS = 8.0
+_NO_ANSWER = "no worker has answered yet; is one running?"
+
+
+async def watch(
+    commands: Commands, run: Run[R], show: Callable[[Report], None], *, quiet: bool = False
+) -> R:
+    """Return the result of a run; until then ``show`` gets its progress.
+
+    Args:
+        commands: Asks and waits.
+        run: What to wait for.
+        show: Called with each answer; with None while there is none.
+        quiet: Whether nobody looks, so that nothing need be asked.
+    """
+    waiting = asyncio.ensure_future(commands.wait(run))
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=_LOOK_SECONDS)
+            if not waiting.done() and not quiet:
+                show(await commands.progress(run.workflow_id))
+        return await waiting
+    finally:
+        waiting.cancel()
+
+
+async def watch_sending(output: Output, commands: Commands, run: Run[R]) -> R:
+    """Wait with a line that says what the last attempt left behind."""
+    started = time.monotonic()
+    with output.notes.status("sending…") as status:
+        return await watch(
+            commands,
+            run,
+            lambda report: status.update(_sending(report, started)),
+            quiet=output.as_json,
+        )
+
+
+def _sending(report: Report, started: float) -> str:
+    if isinstance(report, DeliveryReport) and report.open and report.attempts:
+        reason = report.error.message if report.error else "the server asked to wait"
+        return f"attempt {report.attempts} did not succeed ({reason}); it is tried again…"
+    if report is None and time.monotonic() - started > _PATIENCE_SECONDS:
+        return f"sending… {_NO_ANSWER}"
+    return "sending…"
+
+
+async def watch_retrieval(output: Output, commands: Commands, run: Run[R]) -> R:
+    """Wait with a progress bar and the rate of mails per second."""
+    started = time.monotonic()
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        console=output.notes,
+        disable=output.as_json,
+    )
+    with progress:
+        task = progress.add_task("opening the folder", total=None, rate="")
+
+        def show(report: Report) -> None:
+            if isinstance(report, RetrievalProgress):
+                done = report.retrieved + report.known
+                rate = done / max(time.monotonic() - started, 0.001)
+                progress.update(
+                    task,
+                    description=report.folder,
+                    total=report.total,
+                    completed=done,
+                    rate=f"{rate:.0f}/s",
+                )
+            elif time.monotonic() - started > _PATIENCE_SECONDS:
+                progress.update(task, description=_NO_ANSWER)
+
+        result = await watch(commands, run, show, quiet=output.as_json)
+        show(await commands.progress(run.workflow_id) if not output.as_json else None)
+        return result
