@@ -167,6 +167,7 @@ async def _main(arguments: argparse.Namespace) -> None:
             for stage, way, *rate in (text.split(":") for text in arguments.fault)
         ],
         recipients={a: int(c) for a, c in (text.split("=") for text in arguments.recipient)},
+        extensions=EXTENSIONS if arguments.pipelining else EXTENSIONS[1:],
         auth=(user, password) if user else None,
         tls=tls,
         implicit_tls=arguments.implicit_tls,
@@ -189,6 +190,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--delay-ms", default="0", help="LOW:HIGH before every reply")
     parser.add_argument("--fault", action="append", default=[], help="STAGE:WAY[:RATE]")
     parser.add_argument("--recipient", action="append", default=[], help="ADDRESS=CODE")
+    # Off by default: without it, a client can be killed between MAIL and RCPT.
+    parser.add_argument("--pipelining", action="store_true", help="announce PIPELINING")
     parser.add_argument("--auth", help="USER:PASSWORD")
     parser.add_argument("--certificate", help="PEM file with certificate and key: STARTTLS")
     parser.add_argument("--implicit-tls", action="store_true")

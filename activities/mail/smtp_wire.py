@@ -130,7 +130,7 @@ class SmtpWire:
             raise ConnectionResetError
 
     async def write(self, data: bytes) -> None:
-        """Write raw bytes; returns once the kernel has them all."""
+        """Write raw bytes; returns once the kernel (or the TLS layer above it) has them all."""
         self.check()
         self._protocol.write(data)
         if self.flushed:

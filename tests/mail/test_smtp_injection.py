@@ -67,6 +67,7 @@ async def test_smuggling(trick, where):
         assert len(server.connections[0].commands) == 5
 
 
+@pytest.mark.timeout(300)  # 40,000 round trips
 async def test_ten_thousand_generated_bodies():
     """S1: over one connection, each content arrives as one mail and no bare line end is seen."""
     pieces = [*SMUGGLING, SECOND, b"a", b".", b"..", b"\r\n"]

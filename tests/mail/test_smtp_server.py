@@ -31,7 +31,8 @@ async def start(*arguments: str) -> tuple[asyncio.subprocess.Process, int]:
 async def test_ledger_survives_a_kill_and_grows_over_restarts(tmp_path):
     ledger = tmp_path / "ledger.jsonl"
     for round_ in (1, 2):
-        process, port = await start("--ledger", str(ledger), "--delay-ms", "1:5")
+        pipelining = ["--pipelining"] * (round_ - 1)
+        process, port = await start("--ledger", str(ledger), "--delay-ms", "1:5", *pipelining)
         before = time.time()
         patient = endpoint(port, timeout=timedelta(seconds=10))
         await asyncio.gather(*(deliver(patient) for _ in range(3)))

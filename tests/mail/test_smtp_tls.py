@@ -6,7 +6,9 @@ import asyncio
 import datetime
 import socket
 import ssl
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +124,32 @@ async def test_a_self_signed_certificate(security, tmp_path, pki):
         failure = await failure_of(target(server, security, pki))
         assert failure.type is ErrorType.CERTIFICATE_REJECTED
         assert "self-signed" in failure.message
+        assert nothing_leaked(server)
+
+
+def sha1_certificate(authority: trustme.CA, directory: Path) -> Path:
+    """What trustme and cryptography refuse to make: a certificate signed with SHA-1."""
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    authority.private_key_pem.write_to_path(str(directory / "ca.key"))
+    command = (
+        "openssl req -x509 -sha1 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=x "
+        "-addext subjectAltName=IP:127.0.0.1 -CA ca.pem -CAkey ca.key -keyout x.key -out x.pem"
+    )
+    subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+    pem = directory / "both.pem"
+    pem.write_bytes((directory / "x.key").read_bytes() + (directory / "x.pem").read_bytes())
+    return pem
+
+
+@BOTH
+async def test_a_sha1_signature(security, tmp_path, pki):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.load_cert_chain(sha1_certificate(pki.authority, tmp_path))
+    async with server_with(context, security, auth=("a", "b")) as server:
+        failure = await failure_of(target(server, security, pki))
+        assert failure.type is ErrorType.CERTIFICATE_REJECTED
+        assert "weak" in failure.message
         assert nothing_leaked(server)
 
 
