@@ -1,8 +1,7 @@
-"""`account`: add, list, show, edit, delete, check, folders."""
+"""`account`: add, list, show, edit, delete. They work on the store; nothing need run."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -16,17 +15,14 @@ from activities.store.accounts import Secrets
 from activities.store.assembly import Store
 from models.account import (
     AccountSettings,
-    CheckServerConnectionInput,
     EmailAccount,
-    ServerCheck,
 )
 from models.errors import ConnectorError, ErrorType
-from models.mailbox import GetFolderNamesInput
 from starter.cli.account_defaults import with_usual_values
 from starter.cli.account_flags import nested, with_account_flags
 from starter.cli.files import invalid, read_settings
 from starter.cli.passwords import from_environment_or_prompt, from_stdin, sides_with_password
-from starter.connection import connected, load_settings, opened_store
+from starter.connection import opened_store
 from starter.output import JsonFlag, Output
 
 app = typer.Typer(help="E-mail accounts.", no_args_is_help=True)
@@ -194,56 +190,6 @@ def delete(
         output.document({"deleted": {"id": deleted.id, "name": deleted.name, "messages": mails}})
     else:
         output.console.print(f"Account '{deleted.name}' deleted.", style="green")
-
-
-@app.command("check")
-def check(account: AccountArgument, as_json: JsonFlag = False) -> None:
-    """Log in to each configured server; the exit code is 1 when one of them fails."""
-    output = Output(as_json)
-
-    async def ask() -> Any:
-        commands = await connected(load_settings())
-        return await commands.check_server_connection(CheckServerConnectionInput(account=account))
-
-    with output.notes.status("logging in…"):
-        result = asyncio.run(ask())
-    if as_json:
-        output.document(result)
-    else:
-        sides: dict[str, ServerCheck | None] = {
-            "outgoing": result.outgoing,
-            "incoming": result.incoming,
-        }
-        for side, found in sides.items():
-            if found:
-                output.console.print(
-                    f"{side}: {'ok' if found.ok else found.error_type}: {found.explanation}",
-                    style="green" if found.ok else "red",
-                    soft_wrap=True,
-                )
-    if not result.ok:
-        raise typer.Exit(1)
-
-
-@app.command("folders")
-def folders(account: AccountArgument, as_json: JsonFlag = False) -> None:
-    """List the folders on the account's incoming server."""
-    output = Output(as_json)
-
-    async def ask() -> Any:
-        commands = await connected(load_settings())
-        return await commands.get_folder_names(GetFolderNamesInput(account=account))
-
-    with output.notes.status("asking the server…"):
-        result = asyncio.run(ask())
-    if as_json:
-        output.document(result)
-        return
-    output.table(
-        "",
-        ["folder", "use", "can be opened"],
-        [[f.name, f.special_use, f.selectable] for f in result.folders],
-    )
 
 
 def _from_file(

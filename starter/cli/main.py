@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from models.errors import ConnectorError, ErrorType
 from models.wire import first_problem
-from starter.cli import account, message, result, retrieve, send, system
+from starter.cli import account, account_servers, message, result, retrieve, send, system
 from starter.output import Output
 from tools.servers.process import ServerError
 from tools.temporal.resolve import TemporalNotFoundError
@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+account.app.command("check")(account_servers.check)
+account.app.command("folders")(account_servers.folders)
 app.add_typer(account.app, name="account")
 app.command("send")(send.send)
 app.command("retrieve")(retrieve.retrieve)
