@@ -18,6 +18,7 @@ from temporalio.workflow import SandboxImportNotificationPolicy
 
 from activities.accounts import AccountActivities
 from activities.callbacks import CallbackActivities
+from activities.composing import ComposingActivities
 from activities.errors import ErrorTranslation
 from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
@@ -47,8 +48,9 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
     committer = Committer(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
     transport, connector = SmtpClient(), ImapConnector(max_literal=settings.max_message_bytes)
+    composing = ComposingActivities(store.database, store.accounts, store.content, runs, settings)
     sending = SendingActivities(
-        store.database, committer, store.accounts, store.content, transport, runs, settings
+        store.database, committer, store.accounts, store.content, transport, settings
     )
     mailbox = MailboxActivities(
         store.database, store.accounts, store.content, connector, runs, settings
@@ -100,7 +102,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
         worker(
             TaskQueue.CRYPTO,
             [
-                sending.compose_message,
+                composing.compose_message,
                 sending.take_over_delivery,
                 sending.read_delivery,
                 sending.settle_delivery,

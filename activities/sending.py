@@ -8,41 +8,33 @@ compose ─► begin_attempt ─► MAIL RCPT DATA body ─► intend_dot ─►
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlmodel import Session
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
-from activities.mail.compose import compose, new_internet_message_id
 from activities.ports import (
     Endpoint,
     Reply,
-    Runs,
-    RunState,
     SmtpFailure,
     SmtpSession,
     SmtpTransport,
 )
-from activities.store import ledger, outbox
+from activities.store import ledger
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
-from activities.store.content import ContentStore, Piece
+from activities.store.content import ContentStore
 from activities.store.engine import Database
 from activities.store.ledger import AttemptTicket, Verdict
-from models.account import EmailAccount
 from models.delivery import (
-    ComposeInput,
     DeliveryReport,
     Phase,
     ReadDeliveryInput,
     RecipientState,
-    SendPlan,
     SettleInput,
     TakeOverInput,
     TransmitInput,
@@ -50,7 +42,6 @@ from models.delivery import (
 from models.errors import ConnectorError, ErrorType
 from models.failure import Failure
 from models.ids import derived_id
-from models.message import Attachment
 from models.names import ActivityName
 from models.settings import Settings
 
@@ -84,7 +75,6 @@ class SendingActivities:
         accounts: Accounts,
         content: ContentStore,
         transport: SmtpTransport,
-        runs: Runs,
         settings: Settings,
     ) -> None:
         self._database = database
@@ -92,19 +82,7 @@ class SendingActivities:
         self._accounts = accounts
         self._content = content
         self._transport = transport
-        self._runs = runs
         self._settings = settings
-
-    @activity.defn(name=ActivityName.COMPOSE)
-    def compose_message(self, request: ComposeInput) -> SendPlan:
-        """Build the mail once and store it; a repeated request meets what it stored before."""
-        with self._database.read() as session:
-            account, _ = self._accounts.outgoing(session, request.account)
-            known = outbox.find(session, account.id, request)
-            files = [] if known else self._attachments(session, request.message.attachments)
-        if known is None:
-            known = self._store(account, request, files)
-        return self._plan(account, request, known, driver=self._drives(request, known))
 
     @activity.defn(name=ActivityName.TRANSMIT)
     async def transmit_delivery(self, request: TransmitInput) -> DeliveryReport:
@@ -159,87 +137,6 @@ class SendingActivities:
         with self._database.write() as session:
             ledger.close(session, request.delivery_id, request.error, cancelled=request.cancelled)
             return ledger.report(session, request.delivery_id, request.error)
-
-    # --- composing ------------------------------------------------------------------------------
-
-    def _attachments(self, session: Session, attachments: Sequence[Attachment]) -> list[bytes]:
-        return [self._file(session, number, a) for number, a in enumerate(attachments)]
-
-    def _file(self, session: Session, number: int, attachment: Attachment) -> bytes:
-        if attachment.content_ref is not None:
-            try:
-                return self._content.read(session, attachment.content_ref)[1]
-            except ConnectorError as error:
-                error.field = f"message.attachments.{number}.content_ref"
-                raise
-        try:
-            return base64.b64decode(attachment.content or "", validate=True)
-        except (binascii.Error, ValueError):
-            raise ConnectorError(
-                ErrorType.INVALID_INPUT,
-                "this is not base64",
-                field=f"message.attachments.{number}.content",
-            ) from None
-
-    def _store(
-        self, account: EmailAccount, request: ComposeInput, files: Sequence[bytes]
-    ) -> outbox.Outgoing:
-        sender = request.message.from_address
-        mail = compose(
-            request.message,
-            account_address=account.email_address,
-            full_name=account.full_name,
-            internet_message_id=new_internet_message_id(
-                request.message_id, sender.address if sender else account.email_address
-            ),
-            date=datetime.now(UTC),
-            attachments=files,
-        )
-        key = f"{request.message_id}.mail"
-        rows = self._content.prepare(
-            [Piece(key, "mail", "message/rfc822", mail.raw, request.message_id)]
-        )
-        refs = [a.content_ref for a in request.message.attachments if a.content_ref]
-        with self._database.write() as session:
-            return outbox.find(session, account.id, request) or outbox.insert(
-                session, account.id, request, mail, rows, refs
-            )
-
-    def _drives(self, request: ComposeInput, known: outbox.Outgoing) -> bool:
-        """Whether this workflow sends the mail, or watches another one with the same key."""
-        if known.workflow_id == request.workflow_id:
-            return True
-        if self._runs.state(known.workflow_id) is RunState.RUNNING:
-            return False
-        with self._database.write() as session:
-            return outbox.adopt(session, known, request.workflow_id)
-
-    def _plan(
-        self, account: EmailAccount, request: ComposeInput, known: outbox.Outgoing, *, driver: bool
-    ) -> SendPlan:
-        settings = self._settings
-        timeout = account.outgoing.connection_timeout_ms / 1000 if account.outgoing else 20.0
-        return SendPlan(
-            message_id=known.message_id,
-            internet_message_id=known.internet_message_id,
-            account_id=account.id,
-            delivery_id=known.delivery_id,
-            unknown_policy=request.unknown_policy or account.unknown_policy,
-            max_attempts=None
-            if account.max_send_attempts is None
-            else account.max_send_attempts + 1,
-            give_up_after_seconds=account.give_up_after_seconds,
-            first_attempt_at=known.created_at,
-            retry_delays_seconds=settings.retry_delays_seconds,
-            retry_jitter=settings.retry_jitter,
-            max_retry_delay_seconds=settings.max_retry_delay_seconds,
-            heartbeat_timeout_seconds=settings.heartbeat_timeout_seconds,
-            # Every command has its own limit; this one only ends what none of them foresaw.
-            transmit_timeout_seconds=settings.final_reply_seconds + 600 + 1100 * timeout,
-            driver=driver,
-        )
-
-    # --- transmitting ---------------------------------------------------------------------------
 
     async def _transmit(
         self, ticket: AttemptTicket, endpoint: Endpoint, raw: bytes, progress: _Progress

@@ -24,6 +24,10 @@ from models.errors import ConnectorError, ErrorType
 from models.tables import ContentRow
 
 
+ATTACHMENT = "attachment"
+"""Kind of a file that is stored to be sent, by ``content_ref``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A piece of content to store."""

@@ -1,0 +1,169 @@
+"""Opens a run: looks at the server, takes the folder, recovers old batches, plans new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from sqlmodel import Session
+
+from activities.handling import HANDLINGS
+from activities.ports import MailboxConnector, Runs, RunState
+from activities.replication.servers import incoming
+from activities.store import mailboxes
+from activities.store.accounts import Accounts
+from activities.store.engine import Database
+from activities.store.log import record
+from models.errors import ConnectorError, ErrorType
+from models.mailbox import (
+    FetchStrategy,
+    OpenRetrievalInput,
+    RetrievalOptions,
+    RetrievalOverrides,
+    RetrievalPlan,
+)
+from models.settings import Settings
+from models.tables import Retrieval
+from models.uid_set import Range, count, descending, from_uids, head, tail
+from models.wire import first_problem
+
+
+class Opening:
+    """Opens runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        accounts: Accounts,
+        connector: MailboxConnector,
+        runs: Runs,
+        settings: Settings,
+    ) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._connector = connector
+        self._runs = runs
+        self._settings = settings
+
+    def open(self, request: OpenRetrievalInput) -> RetrievalPlan:
+        """Return the plan of a run; a repeated request meets the one it made."""
+        account, endpoint = incoming(self._database, self._accounts, request.account)
+        options = _options(request.overrides, account.retrieval)
+        with self._database.read() as session:
+            known = mailboxes.find_retrieval(session, request.retrieval_id)
+            if known is not None:
+                return self._plan(session, request, account.id, known)
+        # A folder that does not exist must leave no row behind, so the server is asked first.
+        with self._connector.connect(endpoint) as mailbox:
+            HANDLINGS[options.handling].check(mailbox, options)
+            state = mailbox.open(options.folder, read_only=True)
+            folder_id = self._take_folder(account.id, options.folder, request.owner)
+            unsettled = self._recover(folder_id, account.id, request.consumer)
+            with self._database.read() as session:
+                ranges = mailboxes.wanted(
+                    session, folder_id, request.consumer, state.uid_validity, without=unsettled
+                )
+            uids = _selected(from_uids(mailbox.uids(ranges)), options)
+        with self._database.write() as session:
+            mailboxes.add_retrieval(
+                session,
+                retrieval_id=request.retrieval_id,
+                folder_id=folder_id,
+                consumer=request.consumer,
+                owner=request.owner,
+                uid_validity=state.uid_validity,
+                options=options,
+                uids=uids,
+                total=count(uids),
+            )
+            record(
+                session,
+                "retrieval_started",
+                account_id=account.id,
+                retrieval=request.retrieval_id,
+                mails=count(uids),
+            )
+            plan = mailboxes.retrieval(session, request.retrieval_id)
+            return self._plan(session, request, account.id, plan)
+
+    def _take_folder(self, account_id: str, name: str, owner: str) -> str:
+        dead: str | None = None
+        while True:
+            with self._database.write() as session:
+                folder = mailboxes.ensure_folder(session, account_id, name)
+                holder = folder.lease_owner
+                if mailboxes.take_folder(session, folder, owner, dead):
+                    return folder.id
+            if holder is None or holder == dead:
+                continue  # it changed hands between the two looks
+            workflow_id, _, first_run_id = holder.rpartition(" ")
+            if self._runs.state(workflow_id, first_run_id) is RunState.RUNNING:
+                raise ConnectorError(
+                    ErrorType.MAILBOX_BUSY,
+                    f"workflow {workflow_id} is retrieving this folder; wait for it or cancel it",
+                    field="folder",
+                )
+            dead = holder
+
+    def _recover(self, folder_id: str, account_id: str, consumer: str) -> list[str]:
+        """Look after batches of runs that ended half-way; returns those still to be settled.
+
+        A callback that completed although nobody was left to hear it counts as acknowledged.
+        """
+        with self._database.read() as session:
+            left = mailboxes.unfinished(session, folder_id, consumer)
+        unsettled: list[str] = []
+        for batch in left:
+            if batch.state == mailboxes.STORED:
+                completed = (
+                    batch.workflow_id is not None
+                    and self._runs.state(batch.workflow_id) is RunState.COMPLETED
+                )
+                with self._database.write() as session:
+                    if completed:
+                        mailboxes.acknowledge(session, batch.id, account_id)
+                    else:
+                        mailboxes.abandon(session, batch.id)
+                if not completed:
+                    continue
+            unsettled.append(batch.id)
+        return unsettled
+
+    def _plan(
+        self, session: Session, request: OpenRetrievalInput, account_id: str, plan: Retrieval
+    ) -> RetrievalPlan:
+        options = RetrievalOptions.model_validate(plan.options)
+        return RetrievalPlan(
+            retrieval_id=plan.id,
+            owner=request.owner,
+            account_id=account_id,
+            folder_id=plan.folder_id,
+            folder=options.folder,
+            consumer=plan.consumer,
+            total=plan.total,
+            batches=-(-plan.total // options.batch_size),
+            unsettled=[
+                b.id
+                for b in mailboxes.unfinished(session, plan.folder_id, plan.consumer)
+                if b.state == mailboxes.ACKNOWLEDGED and b.retrieval_id != plan.id
+            ],
+            heartbeat_timeout_seconds=self._settings.heartbeat_timeout_seconds,
+            patience_seconds=self._settings.fetch_retry_seconds,
+        )
+
+
+def _options(overrides: RetrievalOverrides, defaults: RetrievalOptions) -> RetrievalOptions:
+    try:
+        return overrides.applied_to(defaults)
+    except ValidationError as error:
+        field, reason = first_problem(error)
+        raise ConnectorError(ErrorType.INVALID_INPUT, reason, field=field) from None
+
+
+def _selected(uids: Sequence[Range], options: RetrievalOptions) -> list[Range]:
+    """The UIDs of a run in delivery order."""
+    if options.replicate_everything:
+        return list(uids)
+    if options.fetch_strategy is FetchStrategy.OLDEST:
+        return head(uids, options.number_of_emails)
+    return descending(tail(uids, options.number_of_emails))
