@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 
-import idna
-
 from activities.ports import Endpoint, SmtpFailure
 from models.delivery import Phase
+from models.domains import domain_to_ascii
 from models.errors import ErrorType
 
 _MAX_PATH_OCTETS = 64 + 1 + 255  # RFC 5321 §4.5.3.1
@@ -54,11 +53,10 @@ def wire_path(address: str, field: str) -> bytes:
     local, _, domain = address.rpartition("@")
     if _UNSAFE.search(address) or not domain or not _LOCAL.fullmatch(local):
         raise _invalid(field, Phase.MAIL)
-    if not domain.isascii():
-        try:
-            domain = idna.encode(domain, uts46=True).decode("ascii")
-        except idna.IDNAError:
-            raise _invalid(field, Phase.MAIL) from None
+    try:
+        domain = domain_to_ascii(domain)
+    except ValueError:
+        raise _invalid(field, Phase.MAIL) from None
     path = f"{local}@{domain}".encode()
     if len(path) > _MAX_PATH_OCTETS:
         raise _invalid(field, Phase.MAIL)
