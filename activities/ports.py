@@ -70,8 +70,12 @@ class SmtpSession(Protocol):
     phase: Phase
     capabilities: frozenset[str]
 
-    async def envelope(self, sender: str, recipients: Sequence[str], size: int) -> dict[str, Reply]:
+    async def envelope(
+        self, sender: str, recipients: Sequence[str], size: int, *, ascii_only: bool = True
+    ) -> dict[str, Reply]:
         """MAIL, then RCPT for each recipient; the reply to each RCPT by address.
+
+        ``ascii_only``: the content has no byte above 127; otherwise SMTPUTF8 is needed.
 
         Raises:
             ConnectorError: MAIL was refused, the announced SIZE is too small, a needed extension

@@ -159,7 +159,10 @@ class SendingActivities:
         self, session: SmtpSession, ticket: AttemptTicket, raw: bytes, progress: _Progress
     ) -> None:
         replies = await session.envelope(
-            ticket.envelope_from, list(ticket.recipients.values()), len(raw)
+            ticket.envelope_from,
+            list(ticket.recipients.values()),
+            len(raw),
+            ascii_only=raw.isascii(),
         )
         accepted = self._sort(ticket.recipients, replies, progress)
         if not accepted:

@@ -125,7 +125,7 @@ class ClientSession:
             await log_in(wire, endpoint, self.extensions.mechanisms)
 
     async def envelope(
-        self, sender: str, recipients: Sequence[str], size: int, *, eight_bit: bool = False
+        self, sender: str, recipients: Sequence[str], size: int, *, ascii_only: bool = True
     ) -> dict[str, Reply]:
         """MAIL, then RCPT for each recipient; the reply to each RCPT by address.
 
@@ -133,8 +133,8 @@ class ClientSession:
             sender: Envelope sender; empty for the null reverse-path (RFC 5321 §4.5.5).
             recipients: Addresses; one that comes twice is named once.
             size: Bytes of the content, for SIZE (RFC 1870).
-            eight_bit: The content has bytes above 127: say so if the server knows 8BITMIME
-                (RFC 6152); one that does not takes them all the same or refuses the mail.
+            ascii_only: The content has no byte above 127. We compose such bytes only into header
+                fields that name an international address, so they need SMTPUTF8.
 
         Raises:
             SmtpFailure: MAIL was refused, the announced SIZE is too small, a needed extension is
@@ -150,7 +150,7 @@ class ClientSession:
             for index, address in enumerate(recipients)
         }
         parameters = self.extensions.mail_parameters(
-            self._endpoint, [reverse_path, *paths.values()], size, eight_bit=eight_bit
+            self._endpoint, [reverse_path, *paths.values()], size, ascii_only=ascii_only
         )
         mail = b" ".join([b"MAIL FROM:<" + reverse_path + b">", *parameters])
         commands = [b"RCPT TO:<" + path + b">" for path in paths.values()]

@@ -50,13 +50,14 @@ class Extensions:
         return cls(frozenset(capabilities), tuple(mechanisms), limit or None)
 
     def mail_parameters(
-        self, endpoint: Endpoint, paths: Sequence[bytes], size: int, *, eight_bit: bool
+        self, endpoint: Endpoint, paths: Sequence[bytes], size: int, *, ascii_only: bool
     ) -> list[bytes]:
         """Return the parameters of MAIL for this envelope.
 
         Raises:
             SmtpFailure: The mail is larger than the server takes (RFC 1870 §6.1: do not even try),
-                or an address needs SMTPUTF8 (RFC 6531) and the server lacks it.
+                or an address in envelope or header needs SMTPUTF8 (RFC 6531) and the server
+                lacks it.
         """
         parameters = []
         if "SIZE" in self.capabilities:
@@ -68,7 +69,7 @@ class Extensions:
                     phase=Phase.MAIL,
                 )
             parameters.append(b"SIZE=%d" % size)
-        if not all(path.isascii() for path in paths):
+        if not ascii_only or not all(path.isascii() for path in paths):
             if "SMTPUTF8" not in self.capabilities:
                 raise SmtpFailure(
                     ErrorType.CAPABILITY_MISSING,
@@ -77,6 +78,6 @@ class Extensions:
                     phase=Phase.MAIL,
                 )
             parameters.append(b"SMTPUTF8")
-        if eight_bit and "8BITMIME" in self.capabilities:
-            parameters.append(b"BODY=8BITMIME")
+            if not ascii_only:  # RFC 6531 §3.6: who offers SMTPUTF8 offers 8BITMIME
+                parameters.append(b"BODY=8BITMIME")
         return parameters

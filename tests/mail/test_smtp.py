@@ -255,14 +255,18 @@ async def test_smtputf8_missing():
         assert (await deliver(endpoint(server.port), recipients=("fry@straße.example",))).accepted
 
 
-async def test_eight_bit_is_declared_only_when_asked_and_offered():
-    content = "Subject: x\r\n\r\nü\r\n".encode()
-    for offers, expected in ((EXTENSIONS, True), ((), False)):
-        async with SmtpServer(extensions=offers) as server:
-            async with SmtpClient().session(endpoint(server.port)) as session:
-                await session.envelope(SENDER, [RCPT], len(content), eight_bit=True)
-                await session.body(content)
-                await session.end_of_data(PATIENCE)
-            assert server.accepted[0].content == content
-            commands = " ".join(server.connections[0].commands)
-            assert ("BODY=8BITMIME" in commands) is expected
+async def test_a_mail_with_international_header_fields_needs_smtputf8():
+    content = "To: フライ@x.example\r\n\r\nhello\r\n".encode()
+    async with SmtpServer(extensions=EXTENSIONS) as server:
+        async with SmtpClient().session(endpoint(server.port)) as session:
+            await session.envelope(SENDER, [RCPT], len(content), ascii_only=False)
+            await session.body(content)
+            await session.end_of_data(PATIENCE)
+        assert server.accepted[0].content == content
+        commands = " ".join(server.connections[0].commands)
+        assert "SMTPUTF8 BODY=8BITMIME" in commands
+    async with SmtpServer(extensions=()) as server:
+        async with SmtpClient().session(endpoint(server.port)) as session:
+            with pytest.raises(SmtpFailure) as refused:
+                await session.envelope(SENDER, [RCPT], len(content), ascii_only=False)
+        assert refused.value.type is ErrorType.CAPABILITY_MISSING
