@@ -23,7 +23,6 @@ from sqlmodel import Session, col, select
 from models.errors import ConnectorError, ErrorType
 from models.tables import ContentRow
 
-
 ATTACHMENT = "attachment"
 """Kind of a file that is stored to be sent, by ``content_ref``."""
 
