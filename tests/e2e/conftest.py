@@ -62,6 +62,14 @@ def postgres_connector(make_connector: MakeConnector, postgres: Postgres) -> Con
     return make_connector(database_url=postgres.create_database(fresh("connector")))
 
 
+@pytest.fixture(scope="session")
+def talkative(server_directory: Path, test_ca: TestCA) -> Iterator[Dovecot]:
+    """A mail server that writes down what its clients say (see `RawLog`)."""
+    where = server_directory / "talkative"
+    with Dovecot(where, test_ca.issue(), extra="rawlog_dir = %h/rawlog") as server:
+        yield server
+
+
 @pytest.fixture
 def connector(sqlite_connector: Connector) -> Connector:
     """The connector most tests use; files override it to run over both databases."""

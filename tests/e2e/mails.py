@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
 import time
 import uuid
 from datetime import UTC, datetime
@@ -55,6 +56,25 @@ def delivered(dovecot: Dovecot, user: str, folder: str = "INBOX", number: int = 
             return [f.read_bytes() for f in sorted(files, key=lambda f: f.name)]
         assert time.monotonic() < deadline, f"{len(files)} of {number} mails arrived"
         time.sleep(0.02)
+
+
+class RawLog:
+    """What clients say to a `talkative` server in the name of one user, who has mail already."""
+
+    def __init__(self, dovecot: Dovecot, user: str) -> None:
+        inbox = dovecot.maildir(user)
+        self._folder = inbox.parent / "rawlog"
+        self._folder.mkdir()
+        owner = inbox.stat()
+        os.chown(self._folder, owner.st_uid, owner.st_gid)
+
+    def take(self) -> bytes:
+        """Return all that was said since the last time."""
+        said = b""
+        for file in sorted(self._folder.glob("*.in")):
+            said += file.read_bytes()
+            file.unlink()
+        return said
 
 
 def parsed(raw: bytes) -> EmailMessage:

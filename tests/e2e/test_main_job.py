@@ -15,9 +15,12 @@ from models.names import WorkflowType
 from models.tables import BatchItem, CallbackDelivery, ContentRow, Message
 from tests.e2e.conftest import data_folder, incoming, outgoing
 from tests.e2e.harness import Connector, execute, fresh
-from tests.e2e.mails import PDF, PIXEL, delivered, mail, parsed, unfolded
+from tests.e2e.mails import PDF, PIXEL, RawLog, delivered, mail, parsed, unfolded
 from tools.servers.dovecot import Dovecot
 from tools.servers.postfix import Postfix
+
+# SELECT too: it takes \\Recent away from the mails.
+CHANGING = (b"SELECT", b"STORE", b"EXPUNGE", b"MOVE", b"COPY", b"APPEND", b"CREATE", b"DELETE")
 
 SEND, RETRIEVE = WorkflowType.SEND_EMAIL, WorkflowType.RETRIEVE_EMAIL_MESSAGES
 
@@ -142,7 +145,7 @@ class TestSending:
         read = await execute(client, WorkflowType.GET_EMAIL_MESSAGE, {"message_id": found.id})
         assert (read["subject"], read["to"]) == ("Around", [user])
         assert read["internet_message_id"] == sent["internet_message_id"]
-        assert connector.content(read["html"]["key"]) == b"<p>Hello <b>you</b></p>"
+        assert connector.content(read["html"]["key"]).strip() == b"<p>Hello <b>you</b></p>"
 
     async def test_some_recipients_are_refused(self, client: Client, account: str) -> None:
         good = f"{fresh('good')}@example.net"
@@ -267,6 +270,37 @@ class TestRetrieving:
         once_more = await execute(client, RETRIEVE, request)
         assert (once_more["retrieved"], once_more["handled"]) == (0, 0)
         assert server_state(dovecot, user, "Erledigt/Größe") == state
+
+    @pytest.mark.parametrize("handling", ["none", "remove", "move"])
+    async def test_a_second_run_says_nothing_that_changes_anything(
+        self, connector: Connector, client: Client, talkative: Dovecot, user: str, handling: str
+    ) -> None:
+        for number in range(3):
+            talkative.deliver(user, mail(f"Mail {number}"))
+        talkative.create_folder(user, "Done")
+        log = RawLog(talkative, user)
+        account = connector.add_account(
+            password=talkative.password, incoming=incoming(talkative, username=user)
+        )
+        request = {
+            "account": account,
+            "handling": handling,
+            "move_folder": "Done" if handling == "move" else None,
+        }
+        result = await execute(client, RETRIEVE, request)
+        assert result["retrieved"] == 3
+        said = log.take()
+        expected = {"none": b"", "remove": b"UID EXPUNGE 1:3", "move": b"UID MOVE 1:3"}[handling]
+        assert b"BODY.PEEK[]" in said
+        assert expected in said
+        assert b"BODY[" not in said
+
+        again = await execute(client, RETRIEVE, request)
+        assert (again["retrieved"], again["handled"]) == (0, 0)
+        said = log.take()
+        assert b"EXAMINE" in said
+        for command in CHANGING:
+            assert command not in said
 
     async def test_a_large_mail_lies_in_a_private_file(
         self, connector: Connector, client: Client, account: str, user: str, dovecot: Dovecot

@@ -1,0 +1,75 @@
+"""Child processes of the tests: started, awaited until they say so, ended by their id."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class ChildProcess:
+    """A running child whose standard output and error go to a file."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+        self.process = process
+        self._output = output
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        return self._output.read_text(errors="replace")
+
+    def wait_for(self, text: str, seconds: float = 30) -> None:
+        """Wait until it has written ``text``."""
+        deadline = time.monotonic() + seconds
+        while text not in self.output:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"no {text!r} in what the process wrote:\n{self.output}")
+            time.sleep(0.02)
+
+
+@contextmanager
+def child(
+    command: Sequence[str],
+    output: Path,
+    *,
+    ready: str,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[ChildProcess]:
+    """Run a Python command line until the block ends; it is ready when it has written ``ready``."""
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    running = ChildProcess(process, output)
+    try:
+        running.wait_for(ready)
+        yield running
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def python(*arguments: str) -> list[str]:
+    """Return the command line that runs Python with ``arguments``."""
+    return [sys.executable, *arguments]
