@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from activities.store.assembly import Store
-from activities.store.content import Piece
+from activities.store.content import ATTACHMENT, Piece
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
 from models.message import MAX_INLINE_BYTES, Attachment, AttachmentPosition
@@ -70,7 +70,7 @@ def _stored(store: Store, number: int, data: bytes, content_type: str, key: str 
     ref = derived_id("attachment", key, str(number), digest) if key else str(uuid4())
     if key and _is_stored(store, ref):
         return ref
-    rows = store.content.prepare([Piece(ref, "attachment", content_type, data)])
+    rows = store.content.prepare([Piece(ref, ATTACHMENT, content_type, data)])
     with store.database.write() as session:
         store.content.insert(session, rows)
     return ref

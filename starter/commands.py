@@ -42,7 +42,7 @@ RESULTS: dict[str, type[Payload]] = {
 
 # Somebody waits for the answer; without a worker the question must not outlive its asker.
 _ASK_LIMIT = timedelta(minutes=5)
-_QUERY_LIMIT = timedelta(seconds=5)
+_QUERY_LIMIT = timedelta(seconds=2)
 _AWAY = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED})
 
 

@@ -50,8 +50,12 @@ async def connected(settings: Settings) -> Commands:
         return Commands(await connect(settings, data_converter(keys.payloads)))
     except RuntimeError as error:
         if "connect" not in str(error).lower():
-            # Temporal's own profile or variables are wrong.
-            raise ConnectorError(ErrorType.INVALID_INPUT, str(error)) from None
+            # The parser's own words may quote a line of the file, and with it an API key.
+            raise ConnectorError(
+                ErrorType.INVALID_INPUT,
+                "Temporal's configuration file or profile cannot be read; look at "
+                "TEMPORAL_CONFIG_FILE and TEMPORAL_PROFILE",
+            ) from None
         raise silent_temporal(temporal_address(settings)) from None
 
 

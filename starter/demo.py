@@ -39,7 +39,7 @@ from starter.connection import opened_store
 from starter.demo_report import DemoMail, DemoReport, show
 from starter.embedded.callback_worker import QUEUE, WORKFLOW
 from starter.embedded.callbacks import CallbackWorker
-from starter.embedded.mailserver import ARCHIVE
+from starter.embedded.credentials import ARCHIVE
 from starter.embedded.samples import mails
 from starter.embedded.stack import Stack, running
 from starter.embedded.temporal import run_url

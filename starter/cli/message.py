@@ -114,6 +114,10 @@ def export(
             data = _piece(store, found, "html")
         else:
             data = _raw(store, found)
+    if to is None and sys.stdout.isatty():
+        # A mail is a stranger's text: its control characters must not reach the terminal.
+        output.console.print(printable(data.decode("utf-8", "replace")), soft_wrap=True)
+        return
     if to is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

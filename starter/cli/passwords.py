@@ -43,8 +43,12 @@ def from_environment_or_prompt(sides: list[str]) -> Secrets:
     return _secrets(found)
 
 
+def _interactive() -> bool:
+    return sys.stdin.isatty()
+
+
 def _asked(side: str, other: str | None) -> str:
-    if not sys.stdin.isatty():
+    if not _interactive():
         raise _missing(f"the {side} server needs a password")
     same = " (leave empty to use the same)" if other else ""
     answer = typer.prompt(

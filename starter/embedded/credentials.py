@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 DOMAIN = "demo.example"
 HOST = "127.0.0.1"
+ARCHIVE = "Archive"
+"""A folder every user has."""
 _FILE = "mailserver.json"
 
 

@@ -32,9 +32,8 @@ from pymap.user import UserMetadata
 from pysasl.creds.server import ServerCredentials
 from pysasl.hashing import Cleartext
 
-from starter.embedded.credentials import DOMAIN, HOST, MailServerFacts
+from starter.embedded.credentials import ARCHIVE, DOMAIN, HOST, MailServerFacts
 
-ARCHIVE = "Archive"
 _MAX_BYTES = 64 * 1024 * 1024
 
 

@@ -14,7 +14,7 @@ from starter.embedded.credentials import MailServerFacts
 from starter.embedded.mail import MailServer
 from starter.embedded.temporal import development_server
 from starter.embedded.worker import Worker
-from tools.servers.process import ChildServer
+from tools.servers.process import ChildServer, ServerError
 from tools.temporal.devserver import DevServer
 
 
@@ -45,6 +45,8 @@ class Stack:
             ServerError: It did not start; the message ends with its log.
         """
         self.worker.wait()
+        if dead := self.dead():
+            raise ServerError(f"{dead.name} ended while the rest was starting; see {dead.log}")
 
     def dead(self) -> ChildServer | None:
         """Return a child that has ended by itself, if there is one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from models.errors import ConnectorError, ErrorType
 from models.names import SearchAttribute
 from tools.servers.process import free_port, greets
 from tools.temporal.devserver import DevServer
@@ -29,7 +30,16 @@ def development_server(
         report: Told what takes long: a download or a build of the Temporal CLI.
         port: The frontend's port; by default 7233, or a free one.
         ui_port: The UI's port; by default 8233, or a free one.
+
+    Raises:
+        ConnectorError: ``InvalidInput`` when a given port is in use.
     """
+    for option, wanted in (("--port", port), ("--ui-port", ui_port)):
+        if wanted is not None and greets(wanted):
+            # Another server would answer in the place of ours.
+            raise ConnectorError(
+                ErrorType.INVALID_INPUT, f"port {wanted} is in use; give another", field=option
+            )
 
     def report_long_work(line: str) -> None:
         if not line.startswith(_SILENT_REPORTS):
