@@ -12,7 +12,7 @@ from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
 from starter.embedded.credentials import MailServerFacts
 from starter.embedded.mail import MailServer
-from starter.embedded.temporal import development_server
+from starter.embedded.temporal import FRONTEND_PORT, UI_PORT, development_server, usual_port
 from starter.embedded.worker import Worker
 from tools.servers.process import ChildServer, ServerError
 from tools.temporal.devserver import DevServer
@@ -89,7 +89,12 @@ def running(
             stack.callback(mailserver.stop)
             mailserver.launch()
             children.append(mailserver)
-        temporal = development_server(data / "temporal", report, port=port, ui_port=ui_port)
+        temporal = development_server(
+            data / "temporal",
+            report,
+            port=stack.enter_context(usual_port(FRONTEND_PORT, port)),
+            ui_port=stack.enter_context(usual_port(UI_PORT, ui_port)),
+        )
         children.append(stack.enter_context(temporal))
         report("starting the worker")
         settings = settings.model_copy(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import ConnectorError, ErrorType
@@ -16,30 +20,48 @@ UI_PORT = 8233
 _SILENT_REPORTS = ("TEMPORAL_CLI is not set", "no temporal on PATH", "using ")
 
 
+@contextmanager
+def usual_port(port: int, wanted: int | None = None) -> Iterator[int]:
+    """The port to use: ``wanted``, else the usual one if it is free, else any.
+
+    It stays ours while the block runs: of two processes that start at once, only one gets the
+    usual port, and neither takes the other's server for its own.
+
+    Raises:
+        ConnectorError: ``InvalidInput`` when ``wanted`` is in use.
+    """
+    if wanted is not None and greets(wanted):
+        raise ConnectorError(
+            ErrorType.INVALID_INPUT, f"port {wanted} is in use; give another", field="port"
+        )
+    if wanted is not None:
+        yield wanted
+        return
+    lock = Path(tempfile.gettempdir()) / f"email-connector-{os.getuid()}-{port}.lock"
+    # O_NOFOLLOW: the folder is everybody's.
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = not greets(port)
+        except BlockingIOError:
+            free = False
+        yield port if free else free_port()
+    finally:
+        os.close(handle)
+
+
 def development_server(
-    directory: Path,
-    report: Callable[[str], None],
-    *,
-    port: int | None = None,
-    ui_port: int | None = None,
+    directory: Path, report: Callable[[str], None], *, port: int, ui_port: int
 ) -> DevServer:
     """Return a server, not started yet, whose database lies in ``directory``.
 
     Args:
         directory: Where its SQLite file and its log go.
         report: Told what takes long: a download or a build of the Temporal CLI.
-        port: The frontend's port; by default 7233, or a free one.
-        ui_port: The UI's port; by default 8233, or a free one.
-
-    Raises:
-        ConnectorError: ``InvalidInput`` when a given port is in use.
+        port: The frontend's port.
+        ui_port: The UI's port.
     """
-    for option, wanted in (("--port", port), ("--ui-port", ui_port)):
-        if wanted is not None and greets(wanted):
-            # Another server would answer in the place of ours.
-            raise ConnectorError(
-                ErrorType.INVALID_INPUT, f"port {wanted} is in use; give another", field=option
-            )
 
     def report_long_work(line: str) -> None:
         if not line.startswith(_SILENT_REPORTS):
@@ -49,8 +71,8 @@ def development_server(
         directory,
         binary=resolve(report_long_work),
         ui=True,
-        port=port or _usual(FRONTEND_PORT),
-        ui_port=ui_port or _usual(UI_PORT),
+        port=port,
+        ui_port=ui_port,
         search_attributes=dict.fromkeys(SearchAttribute, "Keyword"),
     )
 
@@ -59,7 +81,3 @@ def run_url(ui_url: str, workflow_id: str, run_id: str) -> str:
     """Return the page of a run in Temporal's UI."""
     escaped = workflow_id.replace("/", "%2F")
     return f"{ui_url}/namespaces/default/workflows/{escaped}/{run_id}/history"
-
-
-def _usual(port: int) -> int:
-    return free_port() if greets(port) else port

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import imaplib
 import smtplib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from models.errors import ConnectorError
 from starter.embedded.credentials import MailServerFacts
 from starter.embedded.mail import MailServer
+from starter.embedded.temporal import usual_port
+from tools.servers.process import free_port
 
 MAIL = b"Subject: hi\r\nX-Bytes: \xc3\xa9\r\n\r\n.a dot, and a byte \xff\r\n"
 
@@ -87,3 +91,21 @@ def test_a_restart_keeps_ports_and_password(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         assert path.stat().st_mode & 0o077 == 0
     assert before.password not in repr(before)
+
+
+def test_two_at_once_do_not_share_a_usual_port() -> None:
+    port = free_port()
+    with usual_port(port) as first, usual_port(port) as second:
+        assert first == port
+        assert second != port
+    with usual_port(port) as again:
+        assert again == port
+
+
+def test_a_port_in_use_is_not_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with usual_port(port) as other:
+            assert other != port
+        with pytest.raises(ConnectorError, match="in use"), usual_port(7233, port):
+            pass
