@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ class ChildProcess:
 
     def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
         self.process = process
+        self.strace = isinstance(process.args, list) and process.args[0] == "strace"
         self._output = output
 
     @property
@@ -29,6 +31,19 @@ class ChildProcess:
     def output(self) -> str:
         """What it has written so far."""
         return self._output.read_text(errors="replace")
+
+    def stop(self) -> None:
+        """End it gently; what strace runs is ended in its place, for strace itself would stay."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        pids = [int(pid) for pid in children.read_text().split()] if self.strace else []
+        for pid in pids or [self.pid]:
+            os.kill(pid, signal.SIGTERM)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            for pid in [*pids, self.pid]:
+                os.kill(pid, signal.SIGKILL)
+            self.process.wait()
 
     def wait_for(self, text: str, seconds: float = 30) -> None:
         """Wait until it has written ``text``."""
@@ -62,12 +77,7 @@ def child(
         running.wait_for(ready)
         yield running
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        running.stop()
 
 
 def python(*arguments: str) -> list[str]:
