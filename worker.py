@@ -69,7 +69,10 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
             activities=activities,
             activity_executor=ThreadPoolExecutor(concurrency, thread_name_prefix=queue),
             max_concurrent_activities=concurrency,
-            max_heartbeat_throttle_interval=timedelta(seconds=5),
+            # The SDK's own limit, 80 % of the timeout, leaves a busy machine no slack.
+            max_heartbeat_throttle_interval=timedelta(
+                seconds=min(3, settings.heartbeat_timeout_seconds / 4)
+            ),
             graceful_shutdown_timeout=grace,
             interceptors=[ErrorTranslation()],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from temporalio import activity
 
+from activities.heartbeat import blocking_heartbeats
 from activities.ports import Runs, RunState
 from models.callback import CallbackState, CallbackStateInput
 from models.names import ActivityName
@@ -18,5 +19,6 @@ class CallbackActivities:
     @activity.defn(name=ActivityName.CALLBACK_STATE)
     def read_callback_state(self, request: CallbackStateInput) -> CallbackState:
         """Whether the callback with this workflow id has completed."""
-        state = self._runs.state(request.workflow_id)
+        with blocking_heartbeats():
+            state = self._runs.state(request.workflow_id)
         return CallbackState(completed=state is RunState.COMPLETED)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlmodel import Session
 from temporalio import activity
 
+from activities.heartbeat import blocking_heartbeats
 from activities.mail.compose import compose, new_internet_message_id
 from activities.ports import Runs, RunState
 from activities.store import outbox
@@ -44,13 +45,14 @@ class ComposingActivities:
     @activity.defn(name=ActivityName.COMPOSE)
     def compose_message(self, request: ComposeInput) -> SendPlan:
         """Build the mail once and store it; a repeated request meets what it stored before."""
-        with self._database.read() as session:
-            account, _ = self._accounts.outgoing(session, request.account)
-            known = outbox.find(session, account.id, request)
-            files = [] if known else self._attachments(session, request.message.attachments)
-        if known is None:
-            known = self._store(account, request, files)
-        return self._plan(account, request, known, driver=self._drives(request, known))
+        with blocking_heartbeats():
+            with self._database.read() as session:
+                account, _ = self._accounts.outgoing(session, request.account)
+                known = outbox.find(session, account.id, request)
+                files = [] if known else self._attachments(session, request.message.attachments)
+            if known is None:
+                known = self._store(account, request, files)
+            return self._plan(account, request, known, driver=self._drives(request, known))
 
     def _attachments(self, session: Session, attachments: Sequence[Attachment]) -> list[bytes]:
         return [self._file(session, number, a) for number, a in enumerate(attachments)]

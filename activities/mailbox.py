@@ -115,7 +115,7 @@ class MailboxActivities:
     def close_retrieval(self, request: CloseRetrievalInput) -> None:
         """Free the folder and write the end into the timeline."""
         error = request.error
-        with self._database.write() as session:
+        with blocking_heartbeats(), self._database.write() as session:
             mailboxes.end_retrieval(session, request.retrieval_id)
             mailboxes.release_folder(session, request.folder_id, request.owner)
             record(

@@ -16,7 +16,7 @@ from datetime import timedelta
 from sqlmodel import Session
 from temporalio import activity
 
-from activities.heartbeat import heartbeats
+from activities.heartbeat import blocking_heartbeats, heartbeats
 from activities.ports import (
     Endpoint,
     Reply,
@@ -119,7 +119,7 @@ class SendingActivities:
     @activity.defn(name=ActivityName.TAKE_OVER)
     def take_over_delivery(self, request: TakeOverInput) -> DeliveryReport:
         """Fence off a lost attempt and label what it left behind."""
-        with self._database.write() as session:
+        with blocking_heartbeats(), self._database.write() as session:
             ledger.fence(session, request.delivery_id, request.owner)
             if request.resend_unknown:
                 ledger.reopen_unknown(session, request.delivery_id)
@@ -134,7 +134,7 @@ class SendingActivities:
     @activity.defn(name=ActivityName.SETTLE)
     def settle_delivery(self, request: SettleInput) -> DeliveryReport:
         """Give up what is still open and state the result."""
-        with self._database.write() as session:
+        with blocking_heartbeats(), self._database.write() as session:
             ledger.close(session, request.delivery_id, request.error, cancelled=request.cancelled)
             return ledger.report(session, request.delivery_id, request.error)
 

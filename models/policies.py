@@ -18,10 +18,14 @@ _PATIENT = RetryPolicy(
     non_retryable_error_types=PERMANENT,
 )
 
+_SILENCE = timedelta(seconds=10)
+"""After this, a step that heartbeats is given to another worker: a crash costs seconds."""
+
 # A database that is away for a while delays the work, it does not fail it.
 STORE_WORK = ActivityConfig(
     task_queue=TaskQueue.CRYPTO,
     start_to_close_timeout=timedelta(minutes=2),
+    heartbeat_timeout=_SILENCE,
     schedule_to_close_timeout=timedelta(days=5),
     retry_policy=_PATIENT,
 )
@@ -51,7 +55,7 @@ OPEN_MAILBOX = ActivityConfig(
     task_queue=TaskQueue.IMAP,
     start_to_close_timeout=timedelta(minutes=10),
     schedule_to_close_timeout=timedelta(hours=1),
-    heartbeat_timeout=timedelta(seconds=30),
+    heartbeat_timeout=_SILENCE,
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=200),
         backoff_coefficient=1.5,
