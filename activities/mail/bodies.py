@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
 
 from activities.mail.structure import Part
+from models.message import AttachmentPosition
 
-_MEDIA = ("image/", "audio/", "video/")
+_PICTURE: Final = re.compile(r"cid:([^\s\"'<>()]{1,998})")
 
 
 @dataclass(slots=True)
@@ -31,7 +35,7 @@ def choose_bodies(root: Part) -> Bodies:
 
 def _sort(parts: list[Part], kind: str, in_alternative: bool, bodies: Bodies) -> None:
     for index, part in enumerate(parts):
-        if part.multipart:
+        if part.children is not None:
             inner = part.type.partition("/")[2]
             _sort(part.children, inner, in_alternative or inner == "alternative", bodies)
         elif part.type in ("text/plain", "text/html") and _is_inline(part, index, kind):
@@ -45,3 +49,29 @@ def _is_inline(part: Part, index: int, kind: str) -> bool:
     if part.disposition.value == "attachment":
         return False
     return index == 0 or (kind != "related" and not part.name)
+
+
+def join_texts(texts: list[str]) -> str | None:
+    """One text of the texts of several parts, their line ends as sent; None without any part."""
+    return "\n".join([text.rstrip() for text in texts]) if texts else None
+
+
+def shown_pictures(html: str | None) -> frozenset[str]:
+    """The Content-IDs that an html refers to (RFC 2392)."""
+    if not html or "cid:" not in html:
+        return frozenset()
+    found = _PICTURE.findall(html)
+    return frozenset(found) | frozenset(map(unquote, found))
+
+
+def position_of(
+    disposition: str, content_id: str | None, shown: frozenset[str]
+) -> AttachmentPosition:
+    """Whether an attachment is shown within the text.
+
+    Some programs call pictures attachments that their html shows, so the html has the last word.
+    """
+    inline = disposition == "inline" or (
+        content_id is not None and (disposition != "attachment" or content_id in shown)
+    )
+    return AttachmentPosition.INLINE if inline else AttachmentPosition.NORMAL

@@ -218,6 +218,9 @@ def decode(data: bytes, label: str | None = None) -> str:
 def _declared(data: bytes, codec: str | None) -> str | None:
     if codec is None or codec == "ascii":
         return None
+    if codec == "utf-8":
+        # The one label that is hardly ever wrong: damage is shown, not guessed away.
+        return data.decode(codec, "replace")
     try:
         text = data.decode(codec)
     except (UnicodeError, ValueError):
@@ -235,7 +238,8 @@ def _guessed(data: bytes, codec: str | None) -> str:
         # Mostly right is better than wholly guessed: a cut or slightly damaged body.
         text = _whole(data.decode(codec, "replace"))
         damaged = text.count("\ufffd")
-        if damaged * 2 <= sum(1 for c in text if c > "\x7f") - damaged or damaged <= 1:
+        foreign = len(text) - len(text.encode("ascii", "ignore"))
+        if damaged <= max(1, foreign // 3):
             return text
     try:
         return data.decode("cp1252")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_tz
 from typing import Final
 
@@ -31,18 +31,13 @@ def read_date(value: str) -> datetime | None:
         usual = _USUAL.match(text)
         if usual:
             day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = usual.groups()
-            zone = timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
-            moment = datetime(
-                int(year),
-                _MONTHS[month.lower()],
-                int(day),
-                int(hour),
-                int(minute),
-                # A leap second has no place in datetime.
-                min(int(second or 0), 59),
-                tzinfo=timezone(zone if sign == "+" else -zone),
+            # A leap second has no place in datetime.
+            seconds = min(int(second or 0), 59)
+            local = datetime(
+                int(year), _MONTHS[month.lower()], int(day), int(hour), int(minute), seconds, 0, UTC
             )
-            return moment.astimezone(UTC)
+            zone = int(zone_hours) * 60 + int(zone_minutes)
+            return local - timedelta(minutes=zone if sign == "+" else -zone) if zone else local
     except (ValueError, KeyError, OverflowError):
         pass  # Perhaps the more tolerant readings know better.
     return _unusual(text)

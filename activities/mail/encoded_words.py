@@ -18,6 +18,9 @@ from activities.mail.charset import codec_of, decode, decode_octets
 WORD: Final = re.compile(r"=\?([^?\s=]{1,60})\?([bBqQ])\?((?:[^?=]|\?(?!=)|=(?!\?(?![=\s])))*+)\?=")
 _BETWEEN: Final = re.compile(r"[ \t\r\n]*")
 _MAX_WORDS: Final = 4000
+_WHITE_SPACE: Final = re.compile(rb"[ \t\r\n]+")
+_MORE_BASE64: Final = re.compile(rb"[A-Za-z0-9+/=]*")
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 
 
 def decode_words(text: str) -> str:
@@ -70,10 +73,15 @@ def _text(octets: bytes, charset: str) -> str:
 
 def decode_base64(data: bytes) -> bytes:
     """Base64 (RFC 2045 §6.8) that may be cut, padded wrongly, or several encodings in a row."""
+    pad = data.find(b"=")
+    if pad >= 0 and data[pad:].strip(b"= \t\r\n"):
+        # The standard library stops at padding. Go on if more encoded data follows, not if a
+        # mailing list has put its footer there.
+        tail = _WHITE_SPACE.sub(b"", data[pad:])
+        if not _MORE_BASE64.fullmatch(tail):
+            data = data[:pad]
     try:
-        # Past the padding the standard library stops silently; more data may follow it.
-        pad = data.find(b"=")
-        if pad < 0 or not data[pad:].strip(b"= \t\r\n"):
+        if b"=" not in data[:-4].rstrip(b"= \t\r\n"):
             return binascii.a2b_base64(data)
     except binascii.Error:
         pass
@@ -84,6 +92,3 @@ def decode_base64(data: bytes) -> bytes:
         usable = len(clean) - (len(clean) % 4 == 1)
         out.append(binascii.a2b_base64(clean[:usable] + b"=" * (-usable % 4)))
     return b"".join(out)
-
-
-_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")

@@ -27,9 +27,37 @@ _TOKEN: Final = re.compile(f"{_WORD}|{_QUOTED}|{_SPECIAL}|{_TEXT}", re.S)
 # time, and there is no closing quote to be found.
 _TOKEN_UNQUOTED: Final = re.compile(f"{_WORD}|{_SPECIAL}|{_TEXT}", re.S)
 _PARENTHESIS: Final = re.compile(r"\\.|[()]", re.S)
-_INNER_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.S)
 _ESCAPED: Final = re.compile(r"\\(.)", re.S)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]+")
+
+
+# What nearly every field holds, read without the state machine: names of plain words or quoted,
+# plain addresses. Whatever else occurs sends the whole value to the reader below.
+_USUAL: Final = re.compile(
+    r"(?:(?:\"([\w.,@'&()/ -]*+)\"|([\w.'&/-]++(?: [\w.'&/-]++)*+)) ?)?"
+    r"(<)?([\w.+#$%&*/^`{|}~!-]++@[\w.-]++)(>)?(?:, *|$)",
+    re.ASCII,
+)
+
+
+def _usual(value: str) -> list[tuple[str, str]] | None:
+    found = []
+    position, end = 0, len(value)
+    while position < end:
+        match = _USUAL.match(value, position)
+        if match is None:
+            return None
+        quoted, words, opened, address, closed = match.groups()
+        name = quoted if words is None else words
+        if (opened is None) != (closed is None) or (name is not None and opened is None):
+            return None
+        if name is None:
+            name = ""
+        elif quoted is not None and ("  " in name or name.strip() != name):
+            return None
+        found.append((name, address))
+        position = match.end()
+    return found
 
 
 def read_mailboxes(values: list[str] | None) -> Mailboxes:
@@ -42,24 +70,30 @@ def read_mailboxes(values: list[str] | None) -> Mailboxes:
         return ()
     found: list[tuple[str, str]] = []
     for value in values:
-        _Reader(value, found).read()
+        usual = _usual(value)
+        if usual is None:
+            _Reader(value, found).read()
+        else:
+            found += usual
     return tuple(found[:MAX_ADDRESSES])
 
 
 class _Reader:
-    """Reads one value; ``phrase``, ``angle`` and ``comments`` collect the mailbox at hand."""
+    """Reads one value; the lists collect the mailbox at hand."""
 
     def __init__(self, value: str, found: list[tuple[str, str]]) -> None:
         self._value = value
         self._found = found
         self._syntax = _TOKEN
+        self._comments_end = len(value)
         self._phrase: list[str] = []
+        self._shown: list[str] = []
+        """The phrase with its quotes undone."""
         self._has_at = False
         self._comments: list[str] = []
         self._in_angle = False
         self._angle: list[str] = []
         self._address = ""
-        self._comments_end = len(value)
 
     def read(self) -> None:
         """Collect until the value or the patience ends."""
@@ -76,7 +110,7 @@ class _Reader:
             elif kind == "special":
                 self._special(piece)
             else:
-                self._add(piece)
+                self._add(piece, _ESCAPED.sub(r"\1", piece[1:-1]) if kind == "quoted" else piece)
         self._flush()
 
     def _comment(self, start: int) -> int:
@@ -94,11 +128,12 @@ class _Reader:
         self._comments_end = start - 1
         return start
 
-    def _add(self, piece: str) -> None:
+    def _add(self, piece: str, shown: str) -> None:
         if self._in_angle:
             self._angle.append(piece)
         else:
             self._phrase.append(piece)
+            self._shown.append(shown)
             self._has_at = self._has_at or "@" in piece
 
     def _special(self, piece: str) -> None:
@@ -115,8 +150,9 @@ class _Reader:
             self._flush()
         elif piece == ":" and not self._in_angle and not self._has_at:
             self._phrase.clear()  # The name of a group (§3.4).
+            self._shown.clear()
         else:
-            self._add(piece)
+            self._add(piece, piece)
 
     def _is_route(self) -> bool:
         """Whether ``<@relay:user@host>`` is being read; the route is passed over (§4.4)."""
@@ -127,24 +163,24 @@ class _Reader:
         if self._in_angle:
             self._address = "".join(self._angle).strip() or self._address
             self._in_angle = False
-        name = "".join(self._phrase).strip()
-        address = self._address
+        name, address = "".join(self._shown).strip(), self._address
         if name and not address:
-            name, address = _bare(name)
+            name, address = _bare("".join(self._phrase).strip(), name)
         if not name and self._comments:
             name = " ".join(self._comments)
         if name or address:
-            self._found.append((_display(name), _addr_spec(address)))
+            self._found.append((_decoded(name), _decoded(address)))
         self._phrase.clear()
+        self._shown.clear()
         self._comments.clear()
         self._address = ""
         self._has_at = False
 
 
-def _bare(text: str) -> tuple[str, str]:
+def _bare(text: str, shown: str) -> tuple[str, str]:
     """(name, address) of a mailbox without angle brackets."""
     if "@" not in text or text.endswith('"'):
-        return text, ""
+        return shown, ""
     if text.startswith('"'):  # A quoted local part, not a name: "a@b"@example.org
         return "", text
     name, _, address = text.rpartition(" ")
@@ -153,20 +189,8 @@ def _bare(text: str) -> tuple[str, str]:
     return "", text
 
 
-def _addr_spec(text: str) -> str:
+def _decoded(text: str) -> str:
+    """Encoded words decoded, white space and control characters one space."""
     if "=?" in text or not text.isascii():
         text = decode_words(text)
     return _UNPRINTABLE.sub(" ", text).strip()
-
-
-def _display(text: str) -> str:
-    """A display name: quotes and quoted pairs undone, encoded words decoded, white space single."""
-    if '"' in text:
-        text = _INNER_QUOTED.sub(_unquoted, text)
-    if "=?" in text or not text.isascii():
-        text = decode_words(text)
-    return _UNPRINTABLE.sub(" ", text).strip()
-
-
-def _unquoted(match: re.Match[str]) -> str:
-    return _ESCAPED.sub(r"\1", match[1]) if "\\" in match[1] else match[1]

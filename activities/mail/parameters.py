@@ -8,7 +8,9 @@ pieces are joined as octets and decoded once.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -16,21 +18,26 @@ from activities.mail.charset import codec_of, decode
 from activities.mail.encoded_words import decode_words
 
 _MAX_PARAMETERS: Final = 1000
+_CACHED: Final = 120
 # ";" name [*n] [*] "=" value, the value quoted or up to the next ";". Possessive throughout.
 _PARAMETER: Final = re.compile(
     r";\s*+([^\s=;*\"]++)(?:\*(\d{1,4}))?(\*)?\s*+=\s*+"
     r"(?:\"((?:[^\"\\]|\\.)*+)(?:\"|$)|([^;]*+))",
     re.S,
 )
+# Nearly every value: at most one parameter, with nothing in it to decode.
+_ONE_PARAMETER: Final = re.compile(
+    r"([\w./+-]++); *([A-Za-z-]++)=(?:\"([^\"\\\x80-\udcff]*+)\"|([^\s\"\\;\x80-\udcff]++))"
+)
 _ESCAPED: Final = re.compile(r"\\(.)", re.S)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Parameterised:
     """A value such as ``text/plain`` with its parameters by lower-case name."""
 
     value: str
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str]
 
 
 def read_parameterised(text: str) -> Parameterised:
@@ -39,8 +46,19 @@ def read_parameterised(text: str) -> Parameterised:
     Args:
         text: The unfolded header value, octets beyond ASCII as surrogate escapes.
     """
+    return _cached(text) if len(text) <= _CACHED else _read(text)
+
+
+def _read(text: str) -> Parameterised:
+    one = _ONE_PARAMETER.fullmatch(text)
+    if one:
+        value, name, quoted, bare = one.groups()
+        content = bare if quoted is None else quoted
+        if "=?" not in content:
+            return Parameterised(value.lower(), {name.lower(): content})
     value, semicolon, _ = text.partition(";")
-    result = Parameterised(value.strip().lower())
+    found: dict[str, str] = {}
+    result = Parameterised(value.strip().lower(), found)
     if not semicolon:
         return result
     plain: dict[str, str] = {}
@@ -59,10 +77,14 @@ def read_parameterised(text: str) -> Parameterised:
             number = -1 if index is None else int(index)
             pieces.setdefault(name, {}).setdefault(number, (extended is not None, content))
     for name, content in plain.items():
-        result.parameters[name] = decode_words(content)
+        found[name] = decode_words(content)
     for name, numbered in pieces.items():
-        result.parameters[name] = _joined(numbered)
+        found[name] = _joined(numbered)
     return result
+
+
+# A mailbox has few ways of saying text/plain.
+_cached = lru_cache(maxsize=2048)(_read)
 
 
 def _unescape(content: str) -> str:

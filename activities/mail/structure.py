@@ -1,4 +1,4 @@
-"""The MIME tree of a mail (RFC 2045, 2046), read over the raw octets without copying them.
+"""The MIME tree of a mail (RFC 2045, 2046), read over the raw octets.
 
 Outer boundaries are looked for before inner ones, so a damaged inner part cannot swallow its
 neighbours. Every level is one search over its own range, and levels are bounded: linear time.
@@ -7,7 +7,6 @@ neighbours. Every level is one search over its own range, and levels are bounded
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from activities.mail.headers import Headers, read_headers
@@ -20,25 +19,33 @@ MAX_DEPTH: Final = 50
 MAX_PARTS: Final = 10_000
 """Parts of one mail; what follows stays in the last one."""
 
-_BREAKS: Final = b"\r\n"
-_AFTER_BOUNDARY: Final = b"\r\n\t "
-_DEFAULT: Final = Parameterised("text/plain")
-_DIGEST: Final = Parameterised("message/rfc822")
-_NONE: Final = Parameterised("")
+_BOUNDARY_OCTETS: Final = frozenset(
+    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'()+_,-./:=?"
+)
+TEXT: Final = Parameterised("text/plain", {})
+MESSAGE: Final = Parameterised("message/rfc822", {})
+NOTHING: Final = Parameterised("", {})
 
 
-@dataclass(slots=True)
 class Part:
-    """A node of the tree; a leaf has no ``children``, ``multipart`` tells the two apart."""
+    """A node of the tree. ``children`` is None for a leaf; enclosed messages are leaves."""
 
-    raw: bytes
-    headers: Headers
-    start: int
-    end: int
-    content_type: Parameterised
-    children: list[Part] = field(default_factory=list)
-    multipart: bool = False
-    _disposition: Parameterised | None = None
+    __slots__ = ("children", "content", "content_id", "content_type", "disposition", "headers")
+
+    def __init__(self, headers: Headers, default: Parameterised) -> None:
+        self.headers = headers
+        values = headers.get("content-type")
+        self.content_type = read_parameterised(values[0]) if values else default
+        if "/" not in self.content_type.value:
+            # RFC 2045 §5.2: what cannot be understood is text.
+            self.content_type = Parameterised("text/plain", self.content_type.parameters)
+        values = headers.get("content-disposition")
+        self.disposition = read_parameterised(values[0]) if values else NOTHING
+        values = headers.get("content-id")
+        self.content_id = (values[0].strip().strip("<>").strip() or None) if values else None
+        self.children: list[Part] | None = None
+        self.content = b""
+        """The octets of a leaf, transfer encoding undone."""
 
     @property
     def type(self) -> str:
@@ -46,12 +53,15 @@ class Part:
         return self.content_type.value
 
     @property
-    def disposition(self) -> Parameterised:
-        """The Content-Disposition; its value is empty where there is none."""
-        if self._disposition is None:
-            values = self.headers.get("content-disposition")
-            self._disposition = read_parameterised(values[0]) if values else _NONE
-        return self._disposition
+    def transfer_encoding(self) -> str:
+        """The Content-Transfer-Encoding, lower case; empty where there is none."""
+        values = self.headers.get("content-transfer-encoding")
+        return values[0].partition(";")[0].strip(" \t\"'").lower() if values else ""
+
+    @property
+    def charset(self) -> str | None:
+        """The declared charset of a text."""
+        return self.content_type.parameters.get("charset")
 
     @property
     def name(self) -> str:
@@ -63,35 +73,18 @@ class Part:
             or ""
         )
 
-    @property
-    def content_id(self) -> str | None:
-        """The Content-ID without angle brackets (RFC 2392)."""
-        values = self.headers.get("content-id")
-        return (values[0].strip().strip("<>").strip() or None) if values else None
-
-    def content(self) -> bytes:
-        """The octets of a leaf with the transfer encoding undone."""
-        values = self.headers.get("content-transfer-encoding")
-        data = self.raw[self.start : self.end]
-        if not values:
-            return data
-        return undo_transfer(data, values[0].partition(";")[0].strip(" \t\"'").lower())
+    def leaves(self) -> Iterator[Part]:
+        """All leaves from here on, depth first."""
+        if self.children is None:
+            yield self
+        else:
+            for child in self.children:
+                yield from child.leaves()
 
 
 def read_structure(raw: bytes) -> Part:
     """The tree of a mail; never raises."""
-    return _Reader(raw).part(0, len(raw), _DEFAULT, 0)
-
-
-def leaves(part: Part) -> Iterator[Part]:
-    """All leaves below ``part``, depth first; enclosed messages are leaves."""
-    stack = [part]
-    while stack:
-        node = stack.pop()
-        if node.multipart:
-            stack.extend(reversed(node.children))
-        else:
-            yield node
+    return _Reader(raw).part(0, len(raw), TEXT, 0)
 
 
 class _Reader:
@@ -104,56 +97,51 @@ class _Reader:
     def part(self, start: int, end: int, default: Parameterised, depth: int) -> Part:
         self._parts += 1
         headers, body = read_headers(self._raw, start, end)
-        values = headers.get("content-type")
-        content_type = read_parameterised(values[0]) if values else default
-        if "/" not in content_type.value:
-            # RFC 2045 §5.2: what cannot be understood is text.
-            content_type = Parameterised("text/plain", content_type.parameters)
-        part = Part(self._raw, headers, body, end, content_type)
-        if content_type.value.startswith("multipart/") and depth < MAX_DEPTH:
-            self._divide(part, depth)
+        part = Part(headers, default)
+        if part.type.startswith("multipart/") and depth < MAX_DEPTH:
+            ranges = self._children(part, body, end)
+            if ranges is not None:
+                inner = MESSAGE if part.type == "multipart/digest" else TEXT
+                part.children = [self.part(*found, inner, depth + 1) for found in ranges]
+                return part
+            # Not a delimiter in it: better shown as text than not at all.
+            part.content_type = TEXT
+        part.content = undo_transfer(self._raw[body:end], part.transfer_encoding)
         return part
 
-    def _divide(self, part: Part, depth: int) -> None:
-        """Find the children of a multipart; without any delimiter its body is shown as text."""
+    def _children(self, part: Part, start: int, end: int) -> list[tuple[int, int]] | None:
         boundary = part.content_type.parameters.get("boundary", "")
-        ranges = self._ranges(part, boundary)
+        ranges = self._between(boundary, start, end)
         if ranges is None and boundary != boundary.rstrip():
-            ranges = self._ranges(part, boundary.rstrip())
+            ranges = self._between(boundary.rstrip(), start, end)
         if ranges is None and not boundary:
-            ranges = self._ranges(part, self._guessed_boundary(part))
-        if ranges is None:
-            part.content_type = Parameterised("text/plain")
-            return
-        part.multipart = True
-        default = _DIGEST if part.type == "multipart/digest" else _DEFAULT
-        for start, end in ranges:
-            part.children.append(self.part(start, end, default, depth + 1))
+            ranges = self._between(self._guess(start, end), start, end)
+        return ranges
 
-    def _ranges(self, part: Part, boundary: str) -> list[tuple[int, int]] | None:
+    def _between(self, boundary: str, start: int, end: int) -> list[tuple[int, int]] | None:
         """The ranges between the delimiters; None if there is no delimiter at all.
 
         RFC 2046 §5.1.1: a line that begins with two hyphens and the boundary is a delimiter, what
         follows it on the line is padding. Something that goes on directly is another boundary.
         """
-        delimiter = b"--" + boundary.encode("utf-8", "surrogateescape")
-        raw, end, size = self._raw, part.end, len(delimiter)
         if not boundary:
             return None
+        delimiter = b"--" + boundary.encode("utf-8", "surrogateescape")
+        raw, size = self._raw, len(delimiter)
         ranges: list[tuple[int, int]] = []
         seen = False
         opened = -1
-        position = part.start
-        while True:
+        position = start
+        while self._parts + len(ranges) < MAX_PARTS:
             hit = raw.find(delimiter, position, end)
             if hit < 0:
                 break
             position = hit + size
-            if hit > part.start and raw[hit - 1] != 10:
+            if hit > start and raw[hit - 1] != 10:
                 continue
             closing = raw[position : position + 2] == b"--"
-            after = raw[position + 2 * closing : position + 2 * closing + 1]
-            if position < end and after and after not in _AFTER_BOUNDARY:
+            after = position + 2 * closing
+            if after < end and raw[after] in _BOUNDARY_OCTETS:
                 continue
             seen = True
             if opened >= 0:
@@ -162,28 +150,22 @@ class _Reader:
             if closing:
                 break
             line_end = raw.find(b"\n", position, end)
-            if line_end < 0:
-                opened = end
-                break
-            opened = position = line_end + 1
             # The line break before a delimiter belongs to it, also when two follow each other.
-            position -= 1
-            if self._parts + len(ranges) >= MAX_PARTS:
-                break
+            opened = end if line_end < 0 else line_end + 1
+            position = opened - 1
         if opened >= 0:
             ranges.append((opened, end))
         return ranges if seen else None
 
-    def _guessed_boundary(self, part: Part) -> str:
+    def _guess(self, start: int, end: int) -> str:
         """The boundary of a multipart that names none: its first line that begins with ``--``."""
         raw = self._raw
-        start = part.start
         if raw[start : start + 2] != b"--":
-            start = raw.find(b"\n--", part.start, part.end) + 1
+            start = raw.find(b"\n--", start, end) + 1
             if not start:
                 return ""
-        stop = raw.find(b"\n", start, part.end)
-        line = raw[start + 2 : part.end if stop < 0 else stop].strip(b"\r \t")
+        stop = raw.find(b"\n", start, end)
+        line = raw[start + 2 : end if stop < 0 else stop].strip(b"\r \t")
         return line[:200].decode("ascii", "surrogateescape")
 
 
