@@ -1,0 +1,1 @@
+"""The cases of which a history is recorded: `python -m tools.record_histories`."""
