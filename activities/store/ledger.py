@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, update
+from sqlalchemy import CursorResult, or_, update
 from sqlmodel import Session, col, select
 
 from activities.store.log import record
@@ -31,6 +31,7 @@ from models.failure import Failure
 from models.tables import Attempt, Delivery, Message, Recipient, Rendition
 
 _SENT, _NOT_SENT, _UNKNOWN = "sent", "not_sent", "unknown"
+_PERMANENT_CODE = 500
 _OPEN_VALUES = [state.value for state in OPEN_STATES]
 
 
@@ -137,17 +138,22 @@ def end_attempt(
     """Commit what became of the attempt.
 
     When the delivery was taken over meanwhile, a definite verdict still settles recipients that
-    were labelled unknown: evidence is welcome late, a second label would be a lie.
+    were labelled unknown: evidence is welcome late, a second label would be a lie. What another
+    attempt left unknown is settled by an acceptance only: a refusal says nothing about that one.
     """
     delivery = _locked(session, ticket.delivery_id)
     attempt = session.exec(select(Attempt).where(Attempt.id == ticket.attempt_id)).one()
     late = delivery.epoch != ticket.epoch
     recipients = {r.number: r for r in _recipients(session, ticket.delivery_id)}
+    doubted = _doubted(session, ticket.delivery_id, without=ticket.attempt_id)
     for number, verdict in verdicts.items():
         recipient = recipients[number]
         if late and recipient.state != RecipientState.UNKNOWN:
             continue
-        recipient.state = verdict.state
+        if late and number in doubted and verdict.state is not RecipientState.SENT:
+            continue
+        hides = verdict.state is RecipientState.FAILED and number in doubted
+        recipient.state = RecipientState.UNKNOWN if hides else verdict.state
         recipient.code = verdict.code
         recipient.enhanced_code = verdict.enhanced_code
         recipient.reply = verdict.reply
@@ -210,12 +216,16 @@ def fence(session: Session, delivery_id: str, owner: str) -> Delivery:
 
 
 def reopen_unknown(session: Session, delivery_id: str) -> None:
-    """Let recipients whose outcome is unknown be tried again (policy ``at_least_once``)."""
+    """Let recipients whose outcome is unknown be tried again (policy ``at_least_once``).
+
+    Those that the server has refused since then stay unknown; it would refuse them again.
+    """
     session.connection().execute(
         update(Recipient)
         .where(
             col(Recipient.delivery_id) == delivery_id,
             col(Recipient.state) == RecipientState.UNKNOWN,
+            or_(col(Recipient.code).is_(None), col(Recipient.code) < _PERMANENT_CODE),
         )
         .values(state=RecipientState.DEFERRED)
     )
@@ -236,9 +246,10 @@ def close(
     """
     delivery = fence(session, delivery_id, owner="")
     final = RecipientState.CANCELLED if cancelled else RecipientState.FAILED
+    doubted = _doubted(session, delivery_id)
     for recipient in _recipients(session, delivery_id):
         if recipient.state in _OPEN_VALUES:
-            recipient.state = final
+            recipient.state = RecipientState.UNKNOWN if recipient.number in doubted else final
             session.add(recipient)
     _restate(session, delivery)
     record(
@@ -315,6 +326,16 @@ def _mark_unknown(session: Session, delivery_id: str, numbers: Sequence[int]) ->
         if recipient.number in numbers and recipient.state in _OPEN_VALUES:
             recipient.state = RecipientState.UNKNOWN
             session.add(recipient)
+
+
+def _doubted(session: Session, delivery_id: str, *, without: str = "") -> set[int]:
+    """Numbers of the recipients that an attempt of unknown outcome may have reached."""
+    attempts = session.exec(
+        select(Attempt.recipients).where(
+            Attempt.delivery_id == delivery_id, Attempt.outcome == _UNKNOWN, Attempt.id != without
+        )
+    )
+    return {number for recipients in attempts for number in recipients}
 
 
 def _recipients(session: Session, delivery_id: str) -> Sequence[Recipient]:
