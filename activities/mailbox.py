@@ -89,9 +89,13 @@ class MailboxActivities:
                 plan = mailboxes.retrieval(session, request.retrieval_id)
             batch_id = derived_id("batch", plan.id, str(request.number))
             with self._database.read() as session:
-                done = mailboxes.batch(session, batch_id) is not None
-            if not done:
+                done = mailboxes.batch(session, batch_id)
+            if done is None:
                 self._fetching.fetch(plan, request.number, batch_id)
+            elif done.state == mailboxes.ABANDONED:
+                raise ConnectorError(
+                    ErrorType.LEASE_LOST, "a later run has taken over the mails of this batch"
+                )
             with self._database.read() as session:
                 return self._fetching.result(session, plan, batch_id)
 
@@ -105,11 +109,14 @@ class MailboxActivities:
                     raise ConnectorError(ErrorType.INTERNAL, "the batch is not in the store")
                 plan = mailboxes.retrieval(session, batch.retrieval_id)
                 account_id = mailboxes.account_of(session, plan.folder_id)
+                if batch.state != mailboxes.SETTLED:
+                    mailboxes.hold_folder(session, plan.folder_id, request.owner)
                 mailboxes.acknowledge(session, batch.id, account_id)
-            handled = self._settling.handle(plan, batch.id, request.owner)
+            self._settling.handle(plan, batch.id, request.owner)
             with self._database.write() as session:
                 mailboxes.settle(session, plan, batch.id, account_id)
-            return SettleBatchResult(handled=handled)
+                # Counted in the store: an attempt before this one may have done part of it.
+                return SettleBatchResult(handled=mailboxes.handled(session, plan, batch.id))
 
     @activity.defn(name=ActivityName.CLOSE_RETRIEVAL)
     def close_retrieval(self, request: CloseRetrievalInput) -> None:

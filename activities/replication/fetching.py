@@ -51,6 +51,9 @@ class Fetching:
             placed = inbox.located(session, plan.folder_id, plan.uid_validity, uids)
         skipped = self._fetch_missing(plan, options, account_id, uids, placed)
         with self._database.write() as session:
+            if mailboxes.batch(session, batch_id) is not None:
+                return  # another attempt at this step was quicker
+            mailboxes.hold_folder(session, plan.folder_id, plan.owner)
             for uid in sorted(skipped):
                 record(
                     session,

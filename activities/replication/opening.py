@@ -23,7 +23,7 @@ from models.mailbox import (
     RetrievalPlan,
 )
 from models.settings import Settings
-from models.tables import Retrieval
+from models.tables import CallbackDelivery, Retrieval
 from models.uid_set import Range, count, descending, from_uids, head, tail
 from models.wire import first_problem
 
@@ -51,38 +51,40 @@ class Opening:
         options = _options(request.overrides, account.retrieval)
         with self._database.read() as session:
             known = mailboxes.find_retrieval(session, request.retrieval_id)
-            if known is not None:
-                return self._plan(session, request, account.id, known)
+        if known is not None:
+            return self._reopened(request, account.id, known)
         # A folder that does not exist must leave no row behind, so the server is asked first.
         with self._connector.connect(endpoint) as mailbox:
             HANDLINGS[options.handling].check(mailbox, options)
             state = mailbox.open(options.folder, read_only=True)
             folder_id = self._take_folder(account.id, options.folder, request.owner)
-            unsettled = self._recover(folder_id, account.id, request.consumer)
+            unsettled = self._recover(folder_id, account.id, request)
             with self._database.read() as session:
                 ranges = mailboxes.wanted(
                     session, folder_id, request.consumer, state.uid_validity, without=unsettled
                 )
             uids = _selected(from_uids(mailbox.uids(ranges)), options)
         with self._database.write() as session:
-            mailboxes.add_retrieval(
-                session,
-                retrieval_id=request.retrieval_id,
-                folder_id=folder_id,
-                consumer=request.consumer,
-                owner=request.owner,
-                uid_validity=state.uid_validity,
-                options=options,
-                uids=uids,
-                total=count(uids),
-            )
-            record(
-                session,
-                "retrieval_started",
-                account_id=account.id,
-                retrieval=request.retrieval_id,
-                mails=count(uids),
-            )
+            if mailboxes.find_retrieval(session, request.retrieval_id) is None:
+                mailboxes.hold_folder(session, folder_id, request.owner)
+                mailboxes.add_retrieval(
+                    session,
+                    retrieval_id=request.retrieval_id,
+                    folder_id=folder_id,
+                    consumer=request.consumer,
+                    owner=request.owner,
+                    uid_validity=state.uid_validity,
+                    options=options,
+                    uids=uids,
+                    total=count(uids),
+                )
+                record(
+                    session,
+                    "retrieval_started",
+                    account_id=account.id,
+                    retrieval=request.retrieval_id,
+                    mails=count(uids),
+                )
             plan = mailboxes.retrieval(session, request.retrieval_id)
             return self._plan(session, request, account.id, plan)
 
@@ -105,21 +107,30 @@ class Opening:
                 )
             dead = holder
 
-    def _recover(self, folder_id: str, account_id: str, consumer: str) -> list[str]:
+    def _reopened(
+        self, request: OpenRetrievalInput, account_id: str, plan: Retrieval
+    ) -> RetrievalPlan:
+        """The plan of a run that is repeated, or reset after its end: it takes the folder again."""
+        options = RetrievalOptions.model_validate(plan.options)
+        self._take_folder(account_id, options.folder, request.owner)
+        with self._database.read() as session:
+            return self._plan(session, request, account_id, plan)
+
+    def _recover(self, folder_id: str, account_id: str, request: OpenRetrievalInput) -> list[str]:
         """Look after batches of runs that ended half-way; returns those still to be settled.
 
         A callback that completed although nobody was left to hear it counts as acknowledged.
         """
         with self._database.read() as session:
-            left = mailboxes.unfinished(session, folder_id, consumer)
+            left = mailboxes.unfinished(session, folder_id, request.consumer)
         unsettled: list[str] = []
         for batch in left:
+            if batch.retrieval_id == request.retrieval_id:
+                continue  # we are a frozen attempt: another one has opened, and the run goes on
             if batch.state == mailboxes.STORED:
-                completed = (
-                    batch.workflow_id is not None
-                    and self._runs.state(batch.workflow_id) is RunState.COMPLETED
-                )
+                completed = self._has_completed(batch)
                 with self._database.write() as session:
+                    mailboxes.hold_folder(session, folder_id, request.owner)
                     if completed:
                         mailboxes.acknowledge(session, batch.id, account_id)
                     else:
@@ -128,6 +139,19 @@ class Opening:
                     continue
             unsettled.append(batch.id)
         return unsettled
+
+    def _has_completed(self, batch: CallbackDelivery) -> bool:
+        state = RunState.MISSING
+        if batch.workflow_id is not None:
+            state = self._runs.state(batch.workflow_id)
+        if state is RunState.RUNNING:
+            # Temporal ends it along with its run; until then it may still complete.
+            raise ConnectorError(
+                ErrorType.MAILBOX_BUSY,
+                "the callback of a run that ended early is still at work on mails of this folder",
+                field="folder",
+            )
+        return state is RunState.COMPLETED
 
     def _plan(
         self, session: Session, request: OpenRetrievalInput, account_id: str, plan: Retrieval

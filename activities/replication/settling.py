@@ -23,15 +23,15 @@ class Settling:
         self._accounts = accounts
         self._connector = connector
 
-    def handle(self, plan: Retrieval, batch_id: str, owner: str) -> int:
-        """Remove or move what is left of an acknowledged batch; returns how many mails."""
+    def handle(self, plan: Retrieval, batch_id: str, owner: str) -> None:
+        """Remove or move what is left of an acknowledged batch."""
         options = RetrievalOptions.model_validate(plan.options)
         handling = HANDLINGS[options.handling]
         with self._database.read() as session:
             uids = mailboxes.unhandled_uids(session, plan, batch_id)
             account_id = mailboxes.account_of(session, plan.folder_id)
         if not handling.changes_server or not uids:
-            return 0
+            return
         with self._database.write() as session:
             lease = mailboxes.begin_step(session, plan.folder_id, owner)
         _, endpoint = incoming(self._database, self._accounts, account_id)
@@ -39,7 +39,7 @@ class Settling:
             state = mailbox.open(options.folder, read_only=False)
             if state.uid_validity != plan.uid_validity:
                 # The numbers now mean other mails: whatever is left undone, these are not touched.
-                return 0
+                return
             for start in range(0, len(uids), _CHUNK):
                 chunk = uids[start : start + _CHUNK]
                 with self._database.read() as session:
@@ -47,4 +47,3 @@ class Settling:
                 handling.apply(mailbox, options, chunk)
                 with self._database.write() as session:
                     mailboxes.mark_handled(session, plan, chunk)
-        return len(uids)

@@ -10,10 +10,13 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, SQLModel
 
 
-def insert_missing(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
-    """Insert ``rows``; those whose key is taken are left as they stand."""
+def insert_missing(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> int:
+    """Insert ``rows``; those whose key is taken are left as they stand. Returns how many are new.
+
+    A row that another transaction is inserting is waited for.
+    """
     if not rows:
-        return
+        return 0
     connection = session.connection()
     insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    connection.execute(insert(table).on_conflict_do_nothing(), rows)
+    return connection.execute(insert(table).on_conflict_do_nothing(), rows).rowcount

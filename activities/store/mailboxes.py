@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import CursorResult, insert, update
+from sqlalchemy import ColumnElement, CursorResult, insert, or_, update
 from sqlmodel import Session, col, select
 
 from activities.store.insertion import insert_missing
@@ -78,6 +78,22 @@ def release_folder(session: Session, folder_id: str, owner: str) -> None:
     )
 
 
+def hold_folder(session: Session, folder_id: str, owner: str) -> None:
+    """Keep the folder for this transaction; one that nobody holds is taken (again).
+
+    A run holds nothing after its end, but may be reset to a step before it.
+
+    Raises:
+        ConnectorError: ``LeaseLost`` when another run has taken the folder over.
+    """
+    free_or_ours = or_(col(Folder.lease_owner) == owner, col(Folder.lease_owner).is_(None))
+    result: CursorResult[Any] = session.connection().execute(
+        update(Folder).where(col(Folder.id) == folder_id, free_or_ours).values(lease_owner=owner)
+    )
+    if result.rowcount != 1:
+        raise _lost()
+
+
 def begin_step(session: Session, folder_id: str, owner: str) -> Lease:
     """Bump the epoch for a step that may change the server; overtakes an older frozen step."""
     result: CursorResult[Any] = session.connection().execute(
@@ -92,12 +108,20 @@ def begin_step(session: Session, folder_id: str, owner: str) -> Lease:
 
 
 def check_lease(session: Session, lease: Lease) -> None:
-    """Raise ``LeaseLost`` unless ``lease`` still holds."""
-    row = session.exec(
+    """Raise ``LeaseLost`` when another run holds the folder.
+
+    Overtaken by a step of our own run, this one may be the frozen one or the one in use: it ends
+    with ``MailboxBusy``, and Temporal repeats it if it is still wanted.
+    """
+    owner, epoch = session.exec(
         select(Folder.lease_owner, Folder.lease_epoch).where(Folder.id == lease.folder_id)
-    ).one_or_none()
-    if row != (lease.owner, lease.epoch):
+    ).one()
+    if owner != lease.owner:
         raise _lost()
+    if epoch != lease.epoch:
+        raise ConnectorError(
+            ErrorType.MAILBOX_BUSY, "another attempt at this step is at work in the folder"
+        )
 
 
 def _lost() -> ConnectorError:
@@ -152,20 +176,19 @@ def add_retrieval(
     uids: Sequence[Range],
     total: int,
 ) -> None:
-    """Write the plan of a run."""
-    session.add(
-        Retrieval(
-            id=retrieval_id,
-            folder_id=folder_id,
-            consumer=consumer,
-            owner=owner,
-            uid_validity=uid_validity,
-            options=options.model_dump(mode="json"),
-            uids=[list(r) for r in uids],
-            total=total,
-            created_at=datetime.now(UTC),
-        )
+    """Write the plan of a run; one that is there stands."""
+    row = Retrieval(
+        id=retrieval_id,
+        folder_id=folder_id,
+        consumer=consumer,
+        owner=owner,
+        uid_validity=uid_validity,
+        options=options.model_dump(mode="json"),
+        uids=[list(r) for r in uids],
+        total=total,
+        created_at=datetime.now(UTC),
     )
+    insert_missing(session, Retrieval, [row.model_dump()])
 
 
 def unfinished(session: Session, folder_id: str, consumer: str) -> list[CallbackDelivery]:
@@ -221,21 +244,18 @@ def add_batch(
     workflow_id: str,
     items: Sequence[dict[str, Any]],
 ) -> None:
-    """Write a batch with its items (the columns of ``BatchItem``)."""
-    session.add(
-        CallbackDelivery(
-            id=batch_id,
-            retrieval_id=plan.id,
-            folder_id=plan.folder_id,
-            consumer=plan.consumer,
-            number=number,
-            state=STORED,
-            workflow_id=workflow_id,
-            created_at=datetime.now(UTC),
-        )
+    """Write a batch with its items (the columns of ``BatchItem``); one that is there stands."""
+    row = CallbackDelivery(
+        id=batch_id,
+        retrieval_id=plan.id,
+        folder_id=plan.folder_id,
+        consumer=plan.consumer,
+        number=number,
+        state=STORED,
+        workflow_id=workflow_id,
+        created_at=datetime.now(UTC),
     )
-    session.flush()
-    if items:
+    if insert_missing(session, CallbackDelivery, [row.model_dump()]) and items:
         session.connection().execute(
             insert(BatchItem), [{"batch_id": batch_id, **item} for item in items]
         )
@@ -278,6 +298,8 @@ def acknowledge(session: Session, batch_id: str, account_id: str) -> None:
     row = session.exec(
         select(CallbackDelivery).where(CallbackDelivery.id == batch_id).with_for_update()
     ).one()
+    if row.state == ABANDONED:
+        raise _lost()  # its mails went to a later run, in a batch of that run
     if row.state != STORED:
         return
     now = datetime.now(UTC)
@@ -295,6 +317,17 @@ def acknowledge(session: Session, batch_id: str, account_id: str) -> None:
 
 def unhandled_uids(session: Session, plan: Retrieval, batch_id: str) -> list[int]:
     """UIDs of an acknowledged batch that are still to be removed or moved on the server."""
+    return _uids(session, plan, batch_id, col(Location.handled_at).is_(None))
+
+
+def handled(session: Session, plan: Retrieval, batch_id: str) -> int:
+    """How many mails of a batch have been removed or moved."""
+    return len(_uids(session, plan, batch_id, col(Location.handled_at).is_not(None)))
+
+
+def _uids(
+    session: Session, plan: Retrieval, batch_id: str, condition: ColumnElement[bool]
+) -> list[int]:
     return list(
         session.exec(
             select(Location.uid)
@@ -304,7 +337,7 @@ def unhandled_uids(session: Session, plan: Retrieval, batch_id: str) -> list[int
                 col(BatchItem.message_id).is_not(None),
                 Location.folder_id == plan.folder_id,
                 Location.uid_validity == plan.uid_validity,
-                col(Location.handled_at).is_(None),
+                condition,
             )
             .order_by(col(Location.uid))
         )
@@ -325,11 +358,14 @@ def mark_handled(session: Session, plan: Retrieval, uids: Sequence[int]) -> None
 
 
 def settle(session: Session, plan: Retrieval, batch_id: str, account_id: str) -> None:
-    """Advance the cursor over the batch. The last step: a crash before it repeats, never skips."""
+    """Advance the cursor over an acknowledged batch.
+
+    The last step: a crash before it repeats, never skips.
+    """
     row = session.exec(
         select(CallbackDelivery).where(CallbackDelivery.id == batch_id).with_for_update()
     ).one()
-    if row.state == SETTLED:
+    if row.state != ACKNOWLEDGED:
         return
     done = from_uids(i.uid for i in items(session, batch_id))
     _advance(session, plan, done)
