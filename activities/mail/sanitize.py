@@ -16,63 +16,24 @@ from urllib.parse import unquote
 
 import nh3
 
+from activities.mail.html_policy import ATTRIBUTES, HIDDEN, TAGS
 from activities.mail.inline_style import clean_style
+from activities.mail.well_nested import is_costly, well_nested
 
 _log = logging.getLogger(__name__)
 
-_TAG_NAMES: Final = """
-    a abbr acronym address article aside b bdi bdo big blockquote br caption center cite code col
-    colgroup data dd del details dfn dir div dl dt em figcaption figure font footer h1 h2 h3 h4 h5
-    h6 header hgroup hr i img ins kbd li main mark nav nobr ol p pre q rp rt ruby s samp section
-    small span strike strong sub summary sup table tbody td tfoot th thead time tr tt u ul var wbr
-"""
-# Elements that go with everything inside them; of others unknown only the tags go.
-_WITH_CONTENT_NAMES: Final = """
-    script style title noscript iframe frameset noframes noembed template svg math xmp plaintext
-    textarea select datalist object applet audio video canvas
-"""
-_TAGS: Final = frozenset(_TAG_NAMES.split())
-_WITH_CONTENT: Final = frozenset(_WITH_CONTENT_NAMES.split())
-_EVERYWHERE: Final = frozenset({"style", "align", "dir", "lang", "title"})
-_BOX: Final = frozenset({"bgcolor", "height", "valign", "width"})
-_CELL: Final = _BOX | {"abbr", "axis", "char", "charoff", "colspan", "nowrap", "rowspan", "scope"}
-_ATTRIBUTES: Final = {
-    "*": _EVERYWHERE,
-    "a": {"href"},
-    "bdo": {"dir"},
-    "br": {"clear"},
-    "col": _BOX | {"span"},
-    "colgroup": _BOX | {"span"},
-    "details": {"open"},
-    "div": _BOX,
-    "del": {"datetime"},
-    "dl": {"compact"},
-    "font": {"color", "face", "size"},
-    "hr": {"color", "noshade", "size", "width"},
-    "img": {"alt", "border", "height", "hspace", "src", "vspace", "width"},
-    "ins": {"datetime"},
-    "li": {"type", "value"},
-    "ol": {"compact", "reversed", "start", "type"},
-    "p": _BOX,
-    "pre": {"width"},
-    "span": _BOX,
-    "table": _BOX
-    | {"border", "bordercolor", "cellpadding", "cellspacing", "frame", "rules", "summary"},
-    "tbody": _BOX,
-    "td": _CELL,
-    "tfoot": _BOX,
-    "th": _CELL,
-    "thead": _BOX,
-    "time": {"datetime"},
-    "tr": _BOX,
-    "ul": {"compact", "type"},
-}
-_LINK: Final = re.compile(r"(?:https?://|mailto:|tel:|cid:)[^\s\x00-\x20\x7f-\xa0]+", re.I)
-_REMOTE: Final = re.compile(r"https?://[^\s\x00-\x20\x7f-\xa0\\]+", re.I)
-_DATA_IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*")
-# ammonia judges schemes before our filter sees the value; ours is the narrower judgement.
+# Exactly what a person may click; what has no such beginning has none of browsers' guesses either.
+_LINK: Final = re.compile(
+    r"(?:https?://|mailto:|tel:|cid:)[^\s\x00-\x20\x7f-\xa0\\]+", re.IGNORECASE
+)
+_REMOTE: Final = re.compile(r"https?://[^\s\x00-\x20\x7f-\xa0\\]+", re.IGNORECASE)
+_DATA_IMAGE: Final = re.compile(r"data:image/(?:png|jpe?g|gif|webp);base64,[A-Za-z0-9+/=]*+")
+_OWN_PATH: Final = re.compile(r"/[^/\s\x00-\x20\\][^\s\x00-\x20\\]*")
+_LINE_BREAKS: Final = re.compile(r"[\t\r\n]+")
+# The library judges schemes before our filter sees the value; ours is the narrower judgement.
 _SCHEMES: Final = frozenset({"http", "https", "mailto", "tel", "cid", "data"})
-_BODY_TAG: Final = re.compile(r"<body(?=[\s/>])", re.I)
+_BODY_TAG: Final = re.compile(r"<body(?=[\s/>])", re.IGNORECASE)
+_MAX_LENGTH: Final = 5_000_000
 
 _Filter = Callable[[str, str, str], str | None]
 
@@ -90,28 +51,44 @@ def sanitize(
             when and where the mail was read.
 
     Returns:
-        A fragment to be put into a page; cleaning it again changes nothing.
+        A fragment to be put into a page, in an element of its own that contains its layout (a
+        sandboxed frame, or ``contain: content``). Cleaning it again changes nothing. Of more than
+        five million characters the rest is left out; time is about a second for a million at worst
+        (``well_nested``).
     """
     try:
-        cleaner = _cleaner(inline_images, remote_images)
-        # The fragment has no body, but its colours and fonts matter: they move to a block.
-        return cleaner.clean(_BODY_TAG.sub("<div", html, count=1))
+        return _clean(html, inline_images, remote_images)
     except Exception as error:  # noqa: BLE001 - html of strangers never stops the reader
         _log.warning("html of %d characters shown as text: %s", len(html), type(error).__name__)
-        return f"<pre>{escape(html)}</pre>"
+        return f"<pre>{escape(html.encode('utf-8', 'replace').decode(), quote=False)}</pre>"
 
 
-def _cleaner(inline_images: Mapping[str, str] | None, remote_images: bool) -> nh3.Cleaner:
+def _clean(html: str, inline_images: Mapping[str, str] | None, remote_images: bool) -> str:
+    # The fragment has no body, but its colours and fonts matter: they move to a block.
+    html = _BODY_TAG.sub("<div", html[:_MAX_LENGTH], count=1)
+    if is_costly(html):
+        html = well_nested(html)
     if inline_images:
-        return _build(remote_images, dict(inline_images))
-    return _WITH_REMOTE if remote_images else _WITHOUT_REMOTE
+        cleaner = _build(remote_images, _showable(inline_images))
+    else:
+        cleaner = _WITH_REMOTE if remote_images else _WITHOUT_REMOTE
+    return cleaner.clean(html)
+
+
+def _showable(images: Mapping[str, str]) -> dict[str, str]:
+    """The pictures whose address is one of a picture, or of ours."""
+    return {
+        content_id: url
+        for content_id, url in images.items()
+        if _DATA_IMAGE.fullmatch(url) or _REMOTE.fullmatch(url) or _OWN_PATH.fullmatch(url)
+    }
 
 
 def _build(remote_images: bool, images: Mapping[str, str]) -> nh3.Cleaner:
     return nh3.Cleaner(
-        tags=_TAGS,
-        clean_content_tags=_WITH_CONTENT,
-        attributes=_ATTRIBUTES,
+        tags=TAGS,
+        clean_content_tags=HIDDEN,
+        attributes=ATTRIBUTES,
         attribute_filter=_attribute_filter(remote_images, images),
         link_rel="noopener noreferrer nofollow",
         url_schemes=_SCHEMES,
@@ -125,8 +102,7 @@ def _attribute_filter(remote_images: bool, images: Mapping[str, str]) -> _Filter
         if name == "style":
             return clean_style(value)
         if name == "href":
-            value = value.strip()
-            return value if _LINK.fullmatch(value) else None
+            return _link(value)
         if name == "src":
             return source(value.strip())
         return value
@@ -139,6 +115,11 @@ def _attribute_filter(remote_images: bool, images: Mapping[str, str]) -> _Filter
         return value if remote_images and _REMOTE.fullmatch(value) else None
 
     return judge
+
+
+def _link(value: str) -> str | None:
+    value = _LINE_BREAKS.sub("", value.strip()).replace(" ", "%20")
+    return value if _LINK.fullmatch(value) else None
 
 
 _WITHOUT_REMOTE: Final = _build(False, {})
