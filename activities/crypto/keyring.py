@@ -61,7 +61,8 @@ def _make_keys(path: Path) -> None:
         "content": base64.b64encode(os.urandom(32)).decode(),
     }
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f"keys.{os.getpid()}.tmp")
+    # Not the process id: in a container it is the same after a crash.
+    temporary = path.with_name(f"keys.{os.urandom(8).hex()}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         json.dump(keys, file)
