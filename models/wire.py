@@ -153,7 +153,7 @@ class AesGcmCodec(PayloadCodec):
             return payload
         try:
             clear = cipher.decrypt(payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:], None)
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # damaged, or too short to hold anything
             return payload
         return Payload.FromString(clear)
 
