@@ -164,18 +164,22 @@ class TestShape:
             field="input",
         )
 
-    async def test_a_key_we_do_not_have(
-        self, connector: Connector, client: Client, stranger: Client
+    @pytest.mark.parametrize("case", ["unknown key", "damaged", "cut", "empty"])
+    async def test_what_cannot_be_decrypted(
+        self, connector: Connector, client: Client, stranger: Client, case: str
     ) -> None:
-        codec = AesGcmCodec({"other": os.urandom(32)})
+        keys = connector.store.keys.payloads or {}
+        codec = AesGcmCodec({"other": os.urandom(32)} if case == "unknown key" else keys)
         clear = Payload(metadata={"encoding": b"json/plain"}, data=b"{}")
         (sealed,) = await codec.encode([clear])
+        kept = {"damaged": -1, "cut": 5, "empty": 0}.get(case, len(sealed.data))
+        sealed.data = sealed.data[:kept]
         workflow_id = fresh("test/")
+        before = connector.counts()
         # Our own client would encrypt it once more.
         await stranger.start_workflow(
             SEND, RawValue(sealed), id=workflow_id, task_queue=TaskQueue.ORCHESTRATION
         )
-        before = connector.counts()
         with pytest.raises(WorkflowFailureError) as caught:
             await asyncio.wait_for(client.get_workflow_handle(workflow_id).result(), 10)
         assert isinstance(caught.value.cause, ApplicationError)
