@@ -24,12 +24,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.delivery import SendEmailInput
+from models.message import AttachmentPosition
 from models.names import TaskQueue, WorkflowType
 from models.tables import Delivery, Message, Recipient
 from models.wire import AesGcmCodec, first_problem
+from starter.attachments import File, attach
 from tests.e2e.conftest import MakeConnector, incoming, outgoing
 from tests.e2e.harness import Connector, Refusal, execute, fresh, progress_of, refusal
-from tests.e2e.mails import mail
+from tests.e2e.mails import delivered, mail, parsed
 from tests.smtp_server import SmtpServer
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
@@ -381,6 +383,20 @@ class TestSize:
         assert field == "message.attachments"
         assert "content_ref" in reason
         assert len(str(caught.value)) < 1000
+
+    async def test_thirty_megabytes_go_by_reference(
+        self, connector: Connector, client: Client, account: str, dovecot: Dovecot, tmp_path: Path
+    ) -> None:
+        file, to = tmp_path / "large.bin", f"{fresh('to')}@example.net"
+        file.write_bytes(os.urandom(1_000_000) * 30)
+        (attached,) = attach([File(file, AttachmentPosition.NORMAL)], connector.store)
+        assert attached.content is None
+        message = send_input(account, to=to, attachments=[attached.model_dump(exclude_none=True)])
+        result = await execute(client, SEND, message)
+        assert result["status"] == "sent"
+        (arrived,) = delivered(dovecot, to)
+        (part,) = parsed(arrived).iter_attachments()
+        assert part.get_payload(decode=True) == file.read_bytes()
 
     async def test_thirty_megabytes_are_refused_by_temporal(
         self, connector: Connector, stranger: Client
