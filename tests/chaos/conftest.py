@@ -1,0 +1,16 @@
+"""One world for all chaos tests of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.harness import World
+from tests.chaos.sending import SMTP_OPTIONS
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    with World(seed=1, smtp=SMTP_OPTIONS) as running:
+        yield running

@@ -1,0 +1,207 @@
+"""A world to kill in: Temporal, mail servers, a callback worker and two workers on one store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from temporalio.client import Client
+
+from activities.store.assembly import Store, open_store
+from models.connection import connect
+from models.settings import Settings
+from models.wire import data_converter
+from tests.chaos.control import Action, Control, Crash
+from tests.chaos.processes import LedgerServer, PythonServer, WorkerProcess
+from tools.servers.ca import TestCA
+from tools.servers.dovecot import Dovecot
+from tools.servers.postgres import Postgres
+from tools.temporal.devserver import DevServer
+
+HEARTBEAT_SECONDS = 2.0
+_WORKERS = 2
+_POLL = 0.02
+RANDOM = "at random"
+
+_SETTINGS: dict[str, object] = {
+    "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
+    "retry_delays_seconds": [0.3, 0.6, 1.0],
+    "mailbox_busy_seconds": 30,
+    "smtp_concurrency": 20,
+    "imap_concurrency": 4,
+    "shutdown_seconds": 1,
+}
+
+
+@dataclass(frozen=True)
+class Blow:
+    """A worker is killed or frozen: at a point, or whenever it is when there is none."""
+
+    point: str | None
+    action: Action = Action.KILL
+
+
+def blows(points: Sequence[str], times: int, at_random: int, rng: random.Random) -> list[Blow]:
+    """Each point so many times and some at random moments, in random order.
+
+    A take-over happens only after an attempt was lost, so such a loss comes right before.
+    """
+    first = [Blow(p) for p in points if not p.startswith("take_over.") for _ in range(times)]
+    first += [Blow(None)] * at_random
+    rng.shuffle(first)
+    for point in (p for p in points if p.startswith("take_over.")):
+        for _ in range(times):
+            at = rng.randrange(len(first))
+            first[at:at] = [Blow("smtp.before_dot"), Blow(point)]
+    return first
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    while not condition():  # noqa: ASYNC110 - there is nobody here to set an event
+        await asyncio.sleep(_POLL)
+
+
+class World:
+    """All processes. ``close`` ends them and removes their files.
+
+    Args:
+        seed: Of everything random here (what the processes do is random all the same).
+        postgres: Keep the store in PostgreSQL instead of SQLite.
+        smtp: Options of ``tests.smtp_server``.
+    """
+
+    def __init__(self, seed: int, *, postgres: bool = False, smtp: Sequence[str] = ()) -> None:
+        self.random = random.Random(seed)
+        self.blows: Counter[str] = Counter()
+        """Blows that hit, by point."""
+        self.missed: Counter[str] = Counter()
+        """Points that nobody came past while they were armed."""
+        self._restarting: set[str] = set()
+        self._stack = ExitStack()
+        try:
+            self._build(postgres, smtp)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _build(self, postgres: bool, smtp: Sequence[str]) -> None:
+        enter = self._stack.enter_context
+        self.directory = Path(tempfile.mkdtemp(prefix="chaos"))
+        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.directory.chmod(0o755)  # Dovecot's mail user has to get in
+        self.control = Control(self.directory / "control")
+        self.temporal = enter(DevServer(self.directory / "temporal"))
+        self.dovecot = enter(Dovecot(self.directory / "d", TestCA(self.directory / "ca").issue()))
+        self.smtp = enter(LedgerServer(self.directory / "smtp", *smtp))
+        given = dict(_SETTINGS)
+        given["data_dir"] = self.directory / "data"
+        given["temporal_address"] = self.temporal.address
+        if postgres:
+            given["database_url"] = enter(Postgres(self.directory / "pg")).create_database("chaos")
+        self.settings = Settings.model_validate(given)
+        self.store: Store = open_store(self.settings)
+        self._stack.callback(self.store.close)
+        self.callback_log = self.directory / "callbacks.jsonl"
+        enter(
+            PythonServer(
+                self.directory / "callbacks",
+                "callbacks",
+                ["tests.chaos.callbacks", self.temporal.address, str(self.callback_log)],
+                ready="callbacks ready",
+            )
+        )
+        environment = {f"EMAIL_CONNECTOR_{k.upper()}": str(v) for k, v in given.items()}
+        environment["CHAOS_CONTROL"] = str(self.directory / "control")
+        self.workers = [
+            WorkerProcess(f"worker{number}", self.directory, environment)
+            for number in range(_WORKERS)
+        ]
+        for worker in self.workers:
+            self._stack.callback(worker.close)
+            worker.start()
+
+    def close(self) -> None:
+        """End everything."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def client(self) -> Client:
+        """A client that reads and writes payloads as the workers do."""
+        return await connect(self.settings, data_converter(self.store.keys.payloads))
+
+    # --- blows ----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def resurrection(self) -> AsyncIterator[None]:
+        """Restart workers that died, at once, while the block runs; all run when it ends."""
+        over = asyncio.Event()
+
+        async def keep(worker: WorkerProcess) -> None:
+            while not over.is_set() or not worker.running:
+                if not worker.running:
+                    self._restarting.add(worker.name)
+                    await asyncio.to_thread(worker.start)
+                    self._restarting.discard(worker.name)
+                await asyncio.sleep(_POLL)
+
+        keepers = [asyncio.create_task(keep(worker)) for worker in self.workers]
+        try:
+            yield
+        finally:
+            over.set()
+            await asyncio.gather(*keepers)
+
+    async def strike(self, blow: Blow, *, seconds: float) -> Crash | None:
+        """Deal a blow; None when nobody came past the point in time.
+
+        A frozen process is left frozen; ``thaw`` wakes it.
+        """
+        if blow.point is None:
+            return await self._strike_anyone(blow.action)
+        start = time.time()
+        self.control.arm(blow.point, blow.action)
+        point = blow.point
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await until(lambda: not self.control.armed(point))
+        if self.control.take_back(point):
+            self.missed[point] += 1
+            return None
+        await until(lambda: any(c.point == point for c in self.control.crashes(start)))
+        self.blows[point] += 1
+        return next(c for c in self.control.crashes(start) if c.point == point)
+
+    async def _strike_anyone(self, action: Action) -> Crash:
+        await asyncio.sleep(self.random.uniform(0.05, 1.5))
+        await until(lambda: bool(self._alive()))
+        victim = self.random.choice(self._alive())
+        crash = self.control.note_crash(RANDOM, victim.pid, action)
+        with suppress(ProcessLookupError):
+            victim.signal(signal.SIGKILL if action is Action.KILL else signal.SIGSTOP)
+        self.blows[RANDOM] += 1
+        return crash
+
+    def _alive(self) -> list[WorkerProcess]:
+        return [worker for worker in self.workers if worker.name not in self._restarting]
+
+    def thaw(self, crash: Crash) -> None:
+        """Wake a frozen process."""
+        with suppress(ProcessLookupError):
+            os.kill(crash.pid, signal.SIGCONT)
