@@ -20,6 +20,8 @@ _USUAL: Final = re.compile(
     r"([+-])(\d\d)(\d\d)\b"
 )
 
+_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:")
+
 
 def read_date(value: str) -> datetime | None:
     """The instant that a Date field names, or None; never raises.
@@ -52,6 +54,8 @@ def _unusual(text: str) -> datetime | None:
             return local - timedelta(seconds=fields[9] or 0)
     except (ValueError, OverflowError, TypeError, IndexError):
         pass
+    if not _ISO.match(text):
+        return None
     try:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)

@@ -74,17 +74,15 @@ def _text(octets: bytes, charset: str) -> str:
 def decode_base64(data: bytes) -> bytes:
     """Base64 (RFC 2045 §6.8) that may be cut, padded wrongly, or several encodings in a row."""
     pad = data.find(b"=")
-    if pad >= 0 and data[pad:].strip(b"= \t\r\n"):
-        # The standard library stops at padding. Go on if more encoded data follows, not if a
-        # mailing list has put its footer there.
-        tail = _WHITE_SPACE.sub(b"", data[pad:])
-        if not _MORE_BASE64.fullmatch(tail):
-            data = data[:pad]
-    try:
-        if b"=" not in data[:-4].rstrip(b"= \t\r\n"):
+    more = pad >= 0 and bool(data[pad:].strip(b"= \t\r\n"))
+    if more and not _MORE_BASE64.fullmatch(_WHITE_SPACE.sub(b"", data[pad:])):
+        # Not a second encoding, but the footer of a mailing list.
+        data, more = data[: pad + 2], False
+    if not more:
+        try:
             return binascii.a2b_base64(data)
-    except binascii.Error:
-        pass
+        except binascii.Error:
+            pass
     out = []
     for chunk in data.split(b"="):
         clean = _NOT_BASE64.sub(b"", chunk)

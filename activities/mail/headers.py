@@ -119,7 +119,7 @@ def _unfolded(found: dict[str, list[list[str]]]) -> Headers:
     for key, fields in found.items():
         values = []
         for lines in fields:
-            value = lines[0] if len(lines) == 1 else " ".join(map(str.strip, lines))
+            value = lines[0] if len(lines) == 1 else " ".join(filter(None, map(str.strip, lines)))
             values.append(value.strip()[:MAX_VALUE])
         headers[key] = values
     return headers

@@ -86,7 +86,7 @@ def _is_plain(value: str) -> bool:
     value = _STRING.sub("s", value)
     if _PLAIN.fullmatch(value) is None or "/*" in value or "*/" in value:
         return False
-    return "(" not in value and ")" not in value or _calls_plainly(value)
+    return ("(" not in value and ")" not in value) or _calls_plainly(value)
 
 
 def _calls_plainly(value: str) -> bool:

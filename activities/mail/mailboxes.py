@@ -168,8 +168,9 @@ class _Reader:
             name, address = _bare("".join(self._phrase).strip(), name)
         if not name and self._comments:
             name = " ".join(self._comments)
+        name, address = _decoded(name), _decoded(address)
         if name or address:
-            self._found.append((_decoded(name), _decoded(address)))
+            self._found.append((name, address))
         self._phrase.clear()
         self._shown.clear()
         self._comments.clear()

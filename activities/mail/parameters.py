@@ -58,7 +58,7 @@ def _read(text: str) -> Parameterised:
             return Parameterised(value.lower(), {name.lower(): content})
     value, semicolon, _ = text.partition(";")
     found: dict[str, str] = {}
-    result = Parameterised(value.strip().lower(), found)
+    result = Parameterised("".join(value.split()).lower(), found)
     if not semicolon:
         return result
     plain: dict[str, str] = {}

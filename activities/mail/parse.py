@@ -37,6 +37,7 @@ from models.message import AttachmentPosition
 
 _log = logging.getLogger(__name__)
 
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global"})
 
 
@@ -67,7 +68,7 @@ def _read(raw: bytes) -> ParsedMail:
         if not raw.strip():
             return ParsedMail(quarantined="empty")
         raw = raw.replace(b"\r", b"\n")
-    root = read_structure(raw)
+    root = read_structure(raw.removeprefix(_BYTE_ORDER_MARK))
     headers = root.headers
     bodies = choose_bodies(root)
     text, found = _text(bodies)

@@ -6,9 +6,12 @@ neighbours. Every level is one search over its own range, and levels are bounded
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
+from activities.mail.charset import decode_octets
+from activities.mail.envelope import clean_line
 from activities.mail.headers import Headers, read_headers
 from activities.mail.parameters import Parameterised, read_parameterised
 from activities.mail.transfer import undo_transfer
@@ -19,6 +22,7 @@ MAX_DEPTH: Final = 50
 MAX_PARTS: Final = 10_000
 """Parts of one mail; what follows stays in the last one."""
 
+_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
 _BOUNDARY_OCTETS: Final = frozenset(
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'()+_,-./:=?"
 )
@@ -36,13 +40,17 @@ class Part:
         self.headers = headers
         values = headers.get("content-type")
         self.content_type = read_parameterised(values[0]) if values else default
-        if "/" not in self.content_type.value:
-            # RFC 2045 §5.2: what cannot be understood is text.
-            self.content_type = Parameterised("text/plain", self.content_type.parameters)
+        if not _TYPE.fullmatch(self.content_type.value):
+            # What cannot be understood is text (RFC 2045 §5.2) or mixed (RFC 2046 §5.1.7).
+            several = self.content_type.value.startswith("multipart/")
+            kind = "multipart/mixed" if several else "text/plain"
+            self.content_type = Parameterised(kind, self.content_type.parameters)
         values = headers.get("content-disposition")
         self.disposition = read_parameterised(values[0]) if values else NOTHING
         values = headers.get("content-id")
-        self.content_id = (values[0].strip().strip("<>").strip() or None) if values else None
+        self.content_id = (
+            (clean_line(decode_octets(values[0])).strip("<> ") or None) if values else None
+        )
         self.children: list[Part] | None = None
         self.content = b""
         """The octets of a leaf, transfer encoding undone."""

@@ -80,7 +80,7 @@ def split_uuencoded(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         if end is None:
             # A text that speaks of "begin 644 x", or a cut mail: leave it as text.
             break
-        kept.append(data[position : begin.start()])
+        kept.append(data[position : begin.start() + data.startswith(b"\n", begin.start())])
         files.append((begin[1].strip(), content))
         position = end
     kept.append(data[position:])
