@@ -449,6 +449,14 @@ def impostor(server_directory: Path, test_ca: TestCA) -> Iterator[Dovecot]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def impostor_smtp(server_directory: Path, test_ca: TestCA, dovecot: Dovecot) -> Iterator[Postfix]:
+    """The same for sending."""
+    where = server_directory / "impostor-smtp"
+    with Postfix(where, test_ca.wrong_host(), lmtp_port=dovecot.lmtp_port) as server:
+        yield server
+
+
 class TestServers:
     """Servers that cannot be worked with."""
 
@@ -498,7 +506,12 @@ class TestServers:
 
     @pytest.mark.parametrize(
         ("case", "type"),
-        [("password", "CredentialsRejected"), ("authority", "CertificateRejected")],
+        [
+            ("password", "CredentialsRejected"),
+            ("authority", "CertificateRejected"),
+            ("certificate", "CertificateRejected"),
+            ("no TLS", "TlsUnavailable"),
+        ],
     )
     async def test_sending_with_what_cannot_help_itself(
         self,
@@ -507,6 +520,7 @@ class TestServers:
         connector: Connector,
         client: Client,
         distrusting: Connector,
+        impostor_smtp: Postfix,
         postfix: Postfix,
         dovecot: Dovecot,
         user: str,
@@ -514,10 +528,14 @@ class TestServers:
         password = "wrong" if case == "password" else dovecot.password
         if case == "authority":
             connector, client = distrusting, await distrusting.client()
-        account = connector.add_account(
-            password=password, outgoing=outgoing(postfix, username=user)
-        )
-        found = await refusal(client, SEND, send_input(account))
+        server = outgoing(postfix, username=user)
+        if case == "certificate":
+            server["port"] = impostor_smtp.smtp_port
+        async with SmtpServer() as without_tls:
+            if case == "no TLS":
+                server["port"] = without_tls.port
+            account = connector.add_account(password=password, outgoing=server)
+            found = await refusal(client, SEND, send_input(account))
         assert found.type == type
         assert found.seconds < SECONDS
         assert stored_as_failed(connector, account)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import stat
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from sqlmodel import col, select
@@ -16,6 +18,7 @@ from models.tables import BatchItem, CallbackDelivery, ContentRow, Message
 from tests.e2e.conftest import data_folder, incoming, outgoing
 from tests.e2e.harness import Connector, execute, fresh
 from tests.e2e.mails import PDF, PIXEL, RawLog, delivered, mail, parsed, unfolded
+from tests.smtp_server import Fault, SmtpServer
 from tools.servers.dovecot import Dovecot
 from tools.servers.postfix import Postfix
 
@@ -154,6 +157,51 @@ class TestSending:
         assert result["status"] == "partially_sent"
         states = {r["address"]: (r["state"], r["code"]) for r in result["recipients"]}
         assert states == {good: ("sent", 250), "nobody@reject.test": ("failed", 550)}
+
+
+class TestUnknown:
+    """The connection breaks after the final dot, before the reply."""
+
+    @staticmethod
+    async def send(
+        connector: Connector, client: Client, smtp: SmtpServer, policy: str
+    ) -> dict[str, Any]:
+        server = {"host": smtp.host, "port": smtp.port, "security": "none", "login": "none"}
+        account = connector.add_account(outgoing=server, unknown_policy=policy)
+        message = {"to": "to@example.net", "content": "x"}
+        found: dict[str, Any] = await execute(
+            client, SEND, {"account": account, "message": message}
+        )
+        return found
+
+    @pytest.mark.parametrize("policy", ["verify", "at_most_once"])
+    async def test_it_is_held(self, connector: Connector, client: Client, policy: str) -> None:
+        async with SmtpServer(faults=[Fault("reply", "rst", times=1)]) as smtp:
+            result = await self.send(connector, client, smtp, policy)
+            assert (result["status"], result["attempts"]) == ("unknown", 1)
+            assert len(smtp.accepted) == 1
+
+    async def test_it_is_sent_again_when_asked_for(
+        self, connector: Connector, client: Client
+    ) -> None:
+        async with SmtpServer(faults=[Fault("reply", "rst", times=1)]) as smtp:
+            result = await self.send(connector, client, smtp, "at_least_once")
+            assert (result["status"], result["attempts"]) == ("sent", 2)
+            first, second = smtp.accepted
+            assert first.content == second.content
+
+    async def test_a_refusal_afterwards_does_not_hide_it(
+        self, connector: Connector, client: Client
+    ) -> None:
+        async with SmtpServer(faults=[Fault("reply", "rst", times=1)]) as smtp:
+            sending = asyncio.create_task(self.send(connector, client, smtp, "at_least_once"))
+            while not smtp.accepted:  # noqa: ASYNC110 - the server does not tell
+                await asyncio.sleep(0.01)
+            smtp.faults.append(Fault("rcpt", "5xx"))
+            result = await asyncio.wait_for(sending, 20)
+            assert (result["status"], result["attempts"]) == ("unknown", 2)
+            assert result["recipients"][0]["code"] == 550
+            assert len(smtp.accepted) == 1
 
 
 class TestRetrieving:
