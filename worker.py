@@ -28,6 +28,7 @@ from activities.runs import TemporalRuns
 from activities.sending import SendingActivities
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
+from activities.store.readers import Readers
 from models.connection import connect
 from models.names import TaskQueue
 from models.settings import Settings
@@ -46,16 +47,17 @@ SANDBOX = SandboxRestrictions.default.with_import_notification_policy(
 async def running(settings: Settings, store: Store, client: Client) -> AsyncIterator[None]:
     """Run all workers while the block runs; leaving stops them gracefully."""
     committer = Committer(store.database)
+    readers = Readers(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
     transport, connector = SmtpClient(), ImapConnector(max_literal=settings.max_message_bytes)
     composing = ComposingActivities(store.database, store.accounts, store.content, runs, settings)
     sending = SendingActivities(
-        store.database, committer, store.accounts, store.content, transport, settings
+        store.database, committer, readers, store.accounts, store.content, transport, settings
     )
     mailbox = MailboxActivities(
         store.database, store.accounts, store.content, connector, runs, settings
     )
-    accounts = AccountActivities(store.database, store.accounts, transport, connector)
+    accounts = AccountActivities(store.database, readers, store.accounts, transport, connector)
     reading = ReadingActivities(store.database, store.links)
     callbacks = CallbackActivities(runs)
     grace = timedelta(seconds=settings.shutdown_seconds)
@@ -84,6 +86,8 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
             workflows=WORKFLOWS,
             workflow_runner=SandboxedWorkflowRunner(restrictions=SANDBOX),
             interceptors=[InputGuard()],
+            # A public workflow never hangs: what its code cannot cope with ends it.
+            workflow_failure_exception_types=[ValueError, TypeError, KeyError, OverflowError],
             graceful_shutdown_timeout=grace,
         ),
         worker(
@@ -107,7 +111,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
             [
                 composing.compose_message,
                 sending.take_over_delivery,
-                sending.read_delivery,
+                composing.watch_delivery,
                 sending.settle_delivery,
                 mailbox.close_retrieval,
                 reading.read_message,
@@ -123,6 +127,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
             yield
     finally:
         committer.close()
+        readers.close()
 
 
 async def main() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sqlmodel import Session
 from temporalio import activity
 
 from activities.ports import Endpoint, MailboxConnector, SmtpTransport
 from activities.store.accounts import Accounts
 from activities.store.engine import Database
+from activities.store.readers import Readers
 from models.account import AccountReference, EmailAccount, ServerCheck
 from models.errors import ConnectorError, ErrorType
 from models.names import ActivityName
@@ -20,11 +22,13 @@ class AccountActivities:
     def __init__(
         self,
         database: Database,
+        readers: Readers,
         accounts: Accounts,
         transport: SmtpTransport,
         connector: MailboxConnector,
     ) -> None:
         self._database = database
+        self._readers = readers
         self._accounts = accounts
         self._transport = transport
         self._connector = connector
@@ -33,9 +37,12 @@ class AccountActivities:
     async def check_outgoing(self, request: AccountReference) -> ServerCheck:
         """Connect and log in to the outgoing server; no mail is sent."""
         try:
-            account, endpoint = self._endpoint(request, outgoing=True)
+            account, endpoint = await self._readers.read(
+                lambda s: self._accounts.outgoing(s, request.account)
+            )
         except ConnectorError as error:
-            return self._without_server(request, error)
+            problem = error
+            return await self._readers.read(lambda s: self._without_server(s, request, problem))
         try:
             async with self._transport.session(endpoint) as session:
                 return _passed(account, endpoint, session.capabilities)
@@ -46,9 +53,11 @@ class AccountActivities:
     def check_incoming(self, request: AccountReference) -> ServerCheck:
         """Connect and log in to the incoming server; no mail is read."""
         try:
-            account, endpoint = self._endpoint(request, outgoing=False)
+            with self._database.read() as session:
+                account, endpoint = self._accounts.incoming(session, request.account)
         except ConnectorError as error:
-            return self._without_server(request, error)
+            with self._database.read() as session:
+                return self._without_server(session, request, error)
         try:
             with self._connector.connect(endpoint) as mailbox:
                 if not mailbox.exists(account.retrieval.folder):
@@ -61,18 +70,12 @@ class AccountActivities:
         except ConnectorError as error:
             return _failed(account.id, error)
 
-    def _endpoint(
-        self, request: AccountReference, *, outgoing: bool
-    ) -> tuple[EmailAccount, Endpoint]:
-        with self._database.read() as session:
-            side = self._accounts.outgoing if outgoing else self._accounts.incoming
-            return side(session, request.account)
-
-    def _without_server(self, request: AccountReference, error: ConnectorError) -> ServerCheck:
+    def _without_server(
+        self, session: Session, request: AccountReference, error: ConnectorError
+    ) -> ServerCheck:
         if error.type is not ErrorType.ACCOUNT_INCOMPLETE:
             raise error
-        with self._database.read() as session:
-            account = self._accounts.get(session, request.account)
+        account = self._accounts.get(session, request.account)
         missing = error.field in ("account.outgoing", "account.incoming")
         return _failed(account.id, error).model_copy(update={"configured": not missing})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from sqlmodel import Session
 from temporalio import activity
@@ -13,13 +12,14 @@ from temporalio import activity
 from activities.heartbeat import blocking_heartbeats
 from activities.mail.compose import compose, new_internet_message_id
 from activities.ports import Runs, RunState
-from activities.store import outbox
+from activities.store import ledger, outbox
 from activities.store.accounts import Accounts
 from activities.store.content import ATTACHMENT, ContentStore, Piece
 from activities.store.engine import Database
 from models.account import EmailAccount
-from models.delivery import ComposeInput, SendPlan
+from models.delivery import ComposeInput, SendPlan, WatchInput, WatchResult
 from models.errors import ConnectorError, ErrorType
+from models.ids import parts_of_chain
 from models.message import Attachment
 from models.names import ActivityName
 from models.settings import Settings
@@ -52,7 +52,19 @@ class ComposingActivities:
                 files = [] if known else self._attachments(session, request.message.attachments)
             if known is None:
                 known = self._store(account, request, files)
-            return self._plan(account, request, known, driver=self._drives(request, known))
+            return self._plan(
+                account, request, known, driver=self._drives(known.message_id, request.driver)
+            )
+
+    @activity.defn(name=ActivityName.WATCH)
+    def watch_delivery(self, request: WatchInput) -> WatchResult:
+        """What became of a mail that another workflow sends, and whether it is ours by now."""
+        with blocking_heartbeats():
+            driver = self._drives(request.message_id, request.driver)
+            with self._database.read() as session:
+                return WatchResult(
+                    report=ledger.report(session, request.delivery_id), driver=driver
+                )
 
     def _attachments(self, session: Session, attachments: Sequence[Attachment]) -> list[bytes]:
         return [self._file(session, number, a) for number, a in enumerate(attachments)]
@@ -89,7 +101,7 @@ class ComposingActivities:
             internet_message_id=new_internet_message_id(
                 request.message_id, sender.address if sender else account.email_address
             ),
-            date=datetime.now(UTC),
+            date=request.date,
             attachments=files,
         )
         key = f"{request.message_id}.mail"
@@ -102,14 +114,16 @@ class ComposingActivities:
                 session, account.id, request, mail, rows, refs
             )
 
-    def _drives(self, request: ComposeInput, known: outbox.Outgoing) -> bool:
-        """Whether this workflow sends the mail, or watches another one with the same key."""
-        if known.workflow_id == request.workflow_id:
+    def _drives(self, message_id: str, driver: str) -> bool:
+        """Whether ``driver`` sends the mail; one whose sender is over is taken over."""
+        with self._database.read() as session:
+            current = outbox.driver_of(session, message_id)
+        if current == driver:
             return True
-        if self._runs.state(known.workflow_id) is RunState.RUNNING:
+        if self._runs.state(*parts_of_chain(current)) is RunState.RUNNING:
             return False
         with self._database.write() as session:
-            return outbox.adopt(session, known, request.workflow_id)
+            return outbox.adopt(session, message_id, current, driver)
 
     def _plan(
         self, account: EmailAccount, request: ComposeInput, known: outbox.Outgoing, *, driver: bool

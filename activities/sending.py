@@ -30,10 +30,10 @@ from activities.store.committer import Committer
 from activities.store.content import ContentStore
 from activities.store.engine import Database
 from activities.store.ledger import AttemptTicket, Verdict
+from activities.store.readers import Readers
 from models.delivery import (
     DeliveryReport,
     Phase,
-    ReadDeliveryInput,
     RecipientState,
     SettleInput,
     TakeOverInput,
@@ -61,8 +61,12 @@ class _Progress:
 
     def cut_short(self) -> dict[int, Verdict]:
         """Verdicts if nothing more is heard."""
-        lost = {n: Verdict(RecipientState.UNKNOWN) for n in self.at_dot}
-        return {**lost, **self.verdicts}
+        return {**{n: Verdict(RecipientState.UNKNOWN) for n in self.lost}, **self.verdicts}
+
+    @property
+    def lost(self) -> Sequence[int]:
+        """Recipients of whom nobody can know; in phase BODY the dot has not been sent."""
+        return () if self.phase is Phase.BODY else self.at_dot
 
 
 class SendingActivities:
@@ -72,6 +76,7 @@ class SendingActivities:
         self,
         database: Database,
         committer: Committer,
+        readers: Readers,
         accounts: Accounts,
         content: ContentStore,
         transport: SmtpTransport,
@@ -79,6 +84,7 @@ class SendingActivities:
     ) -> None:
         self._database = database
         self._committer = committer
+        self._readers = readers
         self._accounts = accounts
         self._content = content
         self._transport = transport
@@ -89,28 +95,25 @@ class SendingActivities:
         """One attempt to hand the mail to the server. Never repeated by Temporal."""
         attempt_id = _attempt_id(request.delivery_id)
 
-        def begin(session: Session) -> tuple[AttemptTicket, Endpoint, bytes] | None:
-            ticket = ledger.begin_attempt(session, request.delivery_id, attempt_id, request.owner)
-            if ticket is None:
-                return None
-            _, endpoint = self._accounts.outgoing(session, ticket.account_id)
-            return ticket, endpoint, self._content.read(session, ticket.content_key)[1]
-
         async with heartbeats():
             try:
-                begun = await self._committer.commit(begin)
+                endpoint, raw = await self._readers.read(
+                    lambda s: self._parcel(s, request.delivery_id)
+                )
             except ConnectorError as error:
                 if error.temporary:
                     raise
                 return await self._report(request.delivery_id, Failure.of(error))
-            if begun is None:
+            ticket = await self._committer.commit(
+                lambda s: ledger.begin_attempt(s, request.delivery_id, attempt_id, request.owner)
+            )
+            if ticket is None:
                 return await self._report(request.delivery_id, None)
-            ticket, endpoint, raw = begun
             progress = _Progress(Phase.CONNECT, {})
             try:
                 await self._transmit(ticket, endpoint, raw, progress)
-            except asyncio.CancelledError:
-                # Told to stop: what is known is written down before we obey.
+            except BaseException:
+                # Told to stop, or a bug of ours: what the server said is written down first.
                 await asyncio.shield(self._record(ticket, progress))
                 raise
             await self._record(ticket, progress)
@@ -125,18 +128,18 @@ class SendingActivities:
                 ledger.reopen_unknown(session, request.delivery_id)
             return ledger.report(session, request.delivery_id)
 
-    @activity.defn(name=ActivityName.READ_DELIVERY)
-    def read_delivery(self, request: ReadDeliveryInput) -> DeliveryReport:
-        """What the ledger says."""
-        with self._database.read() as session:
-            return ledger.report(session, request.delivery_id)
-
     @activity.defn(name=ActivityName.SETTLE)
     def settle_delivery(self, request: SettleInput) -> DeliveryReport:
         """Give up what is still open and state the result."""
         with blocking_heartbeats(), self._database.write() as session:
             ledger.close(session, request.delivery_id, request.error, cancelled=request.cancelled)
             return ledger.report(session, request.delivery_id, request.error)
+
+    def _parcel(self, session: Session, delivery_id: str) -> tuple[Endpoint, bytes]:
+        """Where a delivery goes, and its bytes."""
+        account_id, content_key = ledger.parcel_of(session, delivery_id)
+        _, endpoint = self._accounts.outgoing(session, account_id)
+        return endpoint, self._content.read(session, content_key)[1]
 
     async def _transmit(
         self, ticket: AttemptTicket, endpoint: Endpoint, raw: bytes, progress: _Progress
@@ -150,7 +153,7 @@ class SendingActivities:
         except ConnectorError as error:
             progress.phase = getattr(error, "phase", progress.phase)
             progress.error = Failure.of(error).model_copy(update={"phase": progress.phase})
-            if progress.at_dot:
+            if progress.lost:
                 progress.verdicts.update(progress.cut_short())
             else:
                 progress.verdicts.update(_refused(ticket, error, progress.verdicts))
@@ -224,7 +227,7 @@ class SendingActivities:
                 return
 
     async def _report(self, delivery_id: str, error: Failure | None) -> DeliveryReport:
-        return await self._committer.commit(lambda s: ledger.report(s, delivery_id, error))
+        return await self._readers.read(lambda s: ledger.report(s, delivery_id, error))
 
 
 def _attempt_id(delivery_id: str) -> str:

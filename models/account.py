@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from models.addresses import AddrSpec
-from models.base import Payload, Request, UtcDatetime
+from models.base import Payload, Reference, Request, UtcDatetime
 from models.errors import ErrorType
 from models.mailbox import RetrievalOptions
 
@@ -105,7 +105,7 @@ class AccountSettings(Request):
     unknown_policy: UnknownPolicy = UnknownPolicy.VERIFY
     max_send_attempts: int | None = Field(default=None, ge=0, le=1000)
     """Further attempts after the first; 0 = none; absent = until ``give_up_after_seconds``."""
-    give_up_after_seconds: int = Field(default=5 * 24 * 3600, ge=1)
+    give_up_after_seconds: int = Field(default=5 * 24 * 3600, ge=1, le=366 * 24 * 3600)
 
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:
@@ -124,7 +124,7 @@ class EmailAccount(AccountSettings):
 class AccountReference(Request):
     """An account by id or name."""
 
-    account: str
+    account: Reference
 
 
 class CheckServerConnectionInput(AccountReference):

@@ -9,7 +9,13 @@ from pydantic import Field, StringConstraints
 
 from models.base import Payload, Request
 
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+# Temporal keeps names below /_sys/ to itself and refuses the whole task that mentions one.
+_Name = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=200, pattern=r"^([^/\x00-\x1f]|/[^_])[^\x00-\x1f]*$"
+    ),
+]
 
 
 class CallbackKind(StrEnum):

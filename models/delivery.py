@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from models.account import UnknownPolicy
-from models.base import Payload, Request, UtcDatetime
+from models.base import Payload, Reference, Request, UtcDatetime
 from models.failure import Failure
 from models.message import EmailMessage
 
@@ -82,7 +82,7 @@ class RecipientResult(Payload):
 class SendEmailInput(Request):
     """Input of ``SendEmail``: the account (id or name) and the mail."""
 
-    account: str
+    account: Reference
     message: EmailMessage
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     unknown_policy: UnknownPolicy | None = None
@@ -104,7 +104,10 @@ class ComposeInput(Payload):
     """Input of ``sending.compose_message``."""
 
     message_id: str
-    workflow_id: str
+    driver: str
+    """Chain that asks to send it (``models.ids.chain_of``)."""
+    date: UtcDatetime
+    """Date of the mail; fixed by the workflow, so that a repeated step makes the same bytes."""
     account: str
     message: EmailMessage
     idempotency_key: str | None = None
@@ -166,10 +169,19 @@ class TakeOverInput(Payload):
     resend_unknown: bool
 
 
-class ReadDeliveryInput(Payload):
-    """Input of ``sending.read_delivery``."""
+class WatchInput(Payload):
+    """Input of ``sending.watch_delivery``."""
 
+    message_id: str
     delivery_id: str
+    driver: str
+
+
+class WatchResult(Payload):
+    """Result of ``sending.watch_delivery``: ``driver`` says that the mail is now ours to send."""
+
+    report: DeliveryReport
+    driver: bool
 
 
 class SettleInput(Payload):

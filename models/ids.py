@@ -25,6 +25,17 @@ def message_id_for_run(workflow_id: str, first_run_id: str) -> str:
     return derived_id("message", workflow_id, first_run_id)
 
 
+def chain_of(workflow_id: str, first_run_id: str) -> str:
+    """Name of a workflow chain, as leases and drivers are recorded."""
+    return f"{workflow_id} {first_run_id}"
+
+
+def parts_of_chain(chain: str) -> tuple[str, str]:
+    """Inverse of ``chain_of``: workflow id and first run id."""
+    workflow_id, _, first_run_id = chain.rpartition(" ")
+    return workflow_id, first_run_id
+
+
 def send_workflow_id(message_id: str) -> str:
     """Canonical workflow id for sending one mail."""
     return f"send/{message_id}"

@@ -5,14 +5,23 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from models.base import Payload, Request, UtcDatetime
+from models.base import Payload, Reference, Request, UtcDatetime
 from models.callback import CallbackSpec
 from models.failure import Failure
 
+
+def _inbox(name: str) -> str:
+    # RFC 9051 §5.1: INBOX is the one name whose case does not matter. Two spellings must not
+    # become two folders with two leases.
+    return "INBOX" if name.upper() == "INBOX" else name
+
+
 FolderName = Annotated[
-    str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")
+    str,
+    StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    AfterValidator(_inbox),
 ]
 """Mailbox name as a person reads it (decoded from modified UTF-7), without control characters."""
 
@@ -87,7 +96,7 @@ class Consumer(RetrievalOverrides):
 class RetrieveEmailMessagesInput(Consumer):
     """Input of ``RetrieveEmailMessages``."""
 
-    account: str
+    account: Reference
     on_email_fetch: CallbackSpec | None = None
     on_fetch_complete: CallbackSpec | None = None
     on_fetch_error: CallbackSpec | None = None
@@ -255,7 +264,7 @@ class RetrieveEmailMessagesResult(Payload):
 class GetFolderNamesInput(Request):
     """Input of ``GetFolderNames``: an account by id or name."""
 
-    account: str
+    account: Reference
 
 
 class FolderInfo(Payload):

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from models.addresses import AddressList, OneAddress
-from models.base import Payload, Request, UtcDatetime
+from models.base import Payload, Reference, Request, UtcDatetime
 from models.names import Direction
 
 MAX_INLINE_BYTES = 1_000_000
@@ -41,7 +41,7 @@ class Attachment(Request):
     ] = "application/octet-stream"
     position: AttachmentPosition = AttachmentPosition.NORMAL
     content: str | None = None
-    content_ref: str | None = None
+    content_ref: Reference | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -89,7 +89,7 @@ class EmailMessage(Request):
 class GetEmailMessageInput(Request):
     """Input of ``GetEmailMessage``."""
 
-    message_id: str
+    message_id: Reference
 
 
 class ContentLink(Payload):

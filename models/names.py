@@ -34,7 +34,7 @@ class ActivityName(StrEnum):
     COMPOSE = "sending.compose_message"
     TRANSMIT = "sending.transmit_delivery"
     TAKE_OVER = "sending.take_over_delivery"
-    READ_DELIVERY = "sending.read_delivery"
+    WATCH = "sending.watch_delivery"
     SETTLE = "sending.settle_delivery"
     OPEN_RETRIEVAL = "mailbox.open_retrieval"
     FETCH_BATCH = "mailbox.fetch_batch"

@@ -89,7 +89,7 @@ def callback_retry(max_attempts: int, interval_seconds: float) -> RetryPolicy:
     """Retries of a callback child; all attempts share its execution timeout."""
     return RetryPolicy(
         initial_interval=timedelta(seconds=interval_seconds),
-        maximum_interval=timedelta(minutes=10),
+        maximum_interval=timedelta(seconds=max(600.0, interval_seconds)),
         maximum_attempts=max_attempts,
     )
 

@@ -6,12 +6,14 @@ One place builds the data converter, so that worker, starter and codec endpoint 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from temporalio.api.common.v1 import Payload
@@ -26,12 +28,14 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from models.errors import ErrorType
+from models.errors import ErrorType, bounded
 
 ENCODING = b"binary/encrypted"
 CIPHER = b"AES-256-GCM"
 _PLAIN_MARK = "email-connector-payloads"
 _NONCE_BYTES = 12
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+_MAX_DEPTH = 8
 
 
 class ContractPayloadConverter(PydanticPayloadConverter):
@@ -66,13 +70,19 @@ class ContractPayloadConverter(PydanticPayloadConverter):
 def first_problem(error: ValidationError) -> tuple[str, str]:
     """Return the field and the reason of a validation error, without any input value."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "input"
-    reason = problem["msg"].removeprefix("Value error, ")
+    field = ".".join(_part(part) for part in problem["loc"][:_MAX_DEPTH]) or "input"
+    reason = bounded(problem["msg"].removeprefix("Value error, "))
     head, _, tail = reason.partition(": ")
     if tail and head.isidentifier():  # our own validators name a deeper field this way
         field = f"{field}.{head}" if field != "input" else head
         reason = tail
     return field, reason
+
+
+def _part(part: str | int) -> str:
+    # The path stays readable, and a key of the caller's own may be anything, secrets included:
+    # only what looks like a field name is repeated.
+    return str(part) if isinstance(part, int) or _FIELD_NAME.fullmatch(part) else "?"
 
 
 def _refusal(type: ErrorType, reason: str, field: str) -> ApplicationError:
@@ -153,9 +163,9 @@ class AesGcmCodec(PayloadCodec):
             return payload
         try:
             clear = cipher.decrypt(payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:], None)
-        except (InvalidTag, ValueError):  # damaged, or too short to hold anything
+            return Payload.FromString(clear)
+        except (InvalidTag, ValueError, DecodeError):  # damaged, or too short to hold anything
             return payload
-        return Payload.FromString(clear)
 
 
 def data_converter(keys: Mapping[str, bytes] | None) -> DataConverter:

@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from models.names import ActivityName
     from workflows._steps import step
 
-_RETRY = timedelta(seconds=1)
+_FIRST_PAUSE, _LAST_PAUSE = timedelta(seconds=1), timedelta(minutes=10)
 
 
 async def run_callback(
@@ -43,6 +43,7 @@ async def run_callback(
     """
     argument = wire.plain(payload) if spec.payloads is PayloadProtection.PLAIN else payload
     workflow_id = callback_workflow_id(kind, key)
+    pause = _FIRST_PAUSE
     while True:
         try:
             return await _run_child(kind, spec, workflow_id, argument)
@@ -55,7 +56,8 @@ async def run_callback(
             )
             if state.completed:
                 return None
-            await workflow.sleep(_RETRY, summary="the earlier callback is ending")
+            await workflow.sleep(pause, summary="the earlier callback is ending")
+            pause = min(pause * 2, _LAST_PAUSE)
 
 
 async def _run_child(
@@ -76,8 +78,8 @@ async def _run_child(
             static_summary=kind.value,
         )
     except ChildWorkflowError as error:
-        if is_cancelled_exception(error):
-            raise
+        if is_cancelled_exception(error) and workflow.cancellation_reason() is not None:
+            raise  # we are being cancelled, and the child with us
         raise ApplicationError(
             f"callback {kind.value} (workflow {spec.workflow} on queue {spec.task_queue}) did not "
             "complete; the mails of this batch stay on the server and come again with the next run",

@@ -35,6 +35,14 @@ class InputGuard(Interceptor):
 
 class _Guard(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        if workflow.info().cron_schedule:
+            raise ApplicationError(
+                "cron_schedule: a cron's runs are one chain and would be taken for one request; "
+                "use a Temporal Schedule, which starts a workflow of its own each time",
+                {"field": "cron_schedule"},
+                type=ErrorType.INVALID_INPUT.value,
+                non_retryable=True,
+            )
         expected = [
             t for n, t in get_type_hints(input.run_fn).items() if n not in ("self", "return")
         ]

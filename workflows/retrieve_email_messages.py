@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 with workflow.unsafe.imports_passed_through():
     from models import policies
     from models.callback import CallbackKind
     from models.errors import TEMPORARY, ErrorType
     from models.failure import Failure
-    from models.ids import derived_id
+    from models.ids import chain_of, derived_id
     from models.mailbox import (
         BatchInput,
         BatchResult,
@@ -52,6 +57,13 @@ class RetrieveEmailMessagesWorkflow:
     @workflow.run
     async def run(self, input: RetrievalRun) -> RetrieveEmailMessagesResult:
         """Replicate the folder."""
+        if (input.plan or input.progress) and workflow.info().continued_run_id is None:
+            raise ApplicationError(
+                "plan: this field is the workflow's own; leave it out",
+                {"field": "plan"},
+                type=ErrorType.INVALID_INPUT,
+                non_retryable=True,
+            )
         retrieval_id = self._retrieval_id()
         try:
             plan = input.plan or await self._open(input, retrieval_id)
@@ -66,7 +78,7 @@ class RetrieveEmailMessagesWorkflow:
         )
         try:
             await self._replicate(input, plan)
-        except (ActivityError, ApplicationError) as error:
+        except (FailureError, asyncio.CancelledError) as error:
             if is_cancelled_exception(error):
                 await asyncio.shield(self._close(plan, None))
                 raise
@@ -74,9 +86,6 @@ class RetrieveEmailMessagesWorkflow:
             await self._close(plan, failure)
             await self._tell_of_error(input, retrieval_id, plan, failure)
             raise _final(error) from error
-        except asyncio.CancelledError:
-            await asyncio.shield(self._close(plan, None))
-            raise
         await self._close(plan, None)
         return await self._complete(input, plan)
 
@@ -89,7 +98,7 @@ class RetrieveEmailMessagesWorkflow:
         request = OpenRetrievalInput(
             retrieval_id=retrieval_id,
             # The chain, not the run: the folder stays ours when we continue as new.
-            owner=f"{info.workflow_id} {info.first_execution_run_id}",
+            owner=chain_of(info.workflow_id, info.first_execution_run_id),
             account=input.account,
             consumer=input.consumer,
             overrides=RetrievalOverrides(

@@ -15,20 +15,21 @@ with workflow.unsafe.imports_passed_through():
         ComposeInput,
         DeliveryReport,
         MessageStatus,
-        ReadDeliveryInput,
         SendEmailInput,
         SendEmailResult,
         SendPlan,
         SettleInput,
         TakeOverInput,
         TransmitInput,
+        WatchInput,
+        WatchResult,
     )
     from models.errors import ErrorType
-    from models.ids import message_id_for_run
+    from models.ids import chain_of, message_id_for_run
     from models.names import ActivityName, Query, WorkflowType
     from workflows._steps import answer, step
 
-_WATCH = timedelta(seconds=10)
+_FIRST_LOOK, _LAST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 
 
 @workflow.defn(name=WorkflowType.SEND_EMAIL)
@@ -41,6 +42,7 @@ class SendEmailWorkflow:
 
     def __init__(self) -> None:
         self._report: DeliveryReport | None = None
+        self._driving = False
 
     @workflow.query(name=Query.PROGRESS)
     def progress(self) -> DeliveryReport | None:
@@ -50,18 +52,19 @@ class SendEmailWorkflow:
     @workflow.run
     async def run(self, input: SendEmailInput) -> SendEmailResult:
         """Send ``input.message``."""
-        plan = await self._compose(input)
-        if not plan.driver:
-            return self._result(plan, await self._watch(plan))
+        composing = asyncio.create_task(self._compose(input))
         try:
-            self._report = await self._deliver(plan)
+            # Shielded: a mail that is composed is in the ledger, and has to be closed there.
+            plan = await asyncio.shield(composing)
+            self._driving = plan.driver or await self._watch(plan)
+            if self._driving:
+                self._report = await self._deliver(plan)
         except BaseException as error:
             if not is_cancelled_exception(error):
                 raise
-            # Shielded: the ledger must say "cancelled" although this run is being cancelled.
-            await asyncio.shield(self._settle(plan, cancelled=True))
+            await asyncio.shield(self._cancel(composing))
             raise
-        if self._report.open:
+        if self._report is None or self._report.open:
             self._report = await self._settle(plan)
         return self._result(plan, self._report)
 
@@ -69,13 +72,20 @@ class SendEmailWorkflow:
         info = workflow.info()
         request = ComposeInput(
             message_id=message_id_for_run(info.workflow_id, info.first_execution_run_id),
-            workflow_id=info.workflow_id,
+            driver=chain_of(info.workflow_id, info.first_execution_run_id),
+            date=info.workflow_start_time,
             account=input.account,
             message=input.message,
             idempotency_key=input.idempotency_key,
             unknown_policy=input.unknown_policy,
         )
         return await answer(ActivityName.COMPOSE, request, SendPlan, policies.STORE_WORK)
+
+    async def _cancel(self, composing: asyncio.Task[SendPlan]) -> None:
+        """The ledger must say "cancelled" although this run is being cancelled."""
+        plan = await composing
+        if self._driving or plan.driver:
+            await self._settle(plan, cancelled=True)
 
     async def _deliver(self, plan: SendPlan) -> DeliveryReport:
         deadline = plan.first_attempt_at + timedelta(seconds=plan.give_up_after_seconds)
@@ -127,16 +137,25 @@ class SendEmailWorkflow:
         )
         return await step(ActivityName.TAKE_OVER, request, DeliveryReport, policies.STORE_WORK)
 
-    async def _watch(self, plan: SendPlan) -> DeliveryReport:
-        """Another workflow sends the mail with this idempotency key: report what becomes of it."""
-        request = ReadDeliveryInput(delivery_id=plan.delivery_id)
+    async def _watch(self, plan: SendPlan) -> bool:
+        """Another workflow sends the mail with this idempotency key.
+
+        Returns False when the mail is done, True when that workflow is over and the mail is ours.
+        """
+        info = workflow.info()
+        request = WatchInput(
+            message_id=plan.message_id,
+            delivery_id=plan.delivery_id,
+            driver=chain_of(info.workflow_id, info.first_execution_run_id),
+        )
+        pause = _FIRST_LOOK
         while True:
-            report = self._report = await step(
-                ActivityName.READ_DELIVERY, request, DeliveryReport, policies.READ
-            )
-            if not report.open:
-                return report
-            await workflow.sleep(_WATCH, summary="another workflow sends this mail")
+            seen = await step(ActivityName.WATCH, request, WatchResult, policies.STORE_WORK)
+            self._report = seen.report
+            if seen.driver or not seen.report.open:
+                return seen.driver
+            await workflow.sleep(pause, summary="another workflow sends this mail")
+            pause = min(pause * 1.5, _LAST_LOOK)
 
     async def _settle(self, plan: SendPlan, *, cancelled: bool = False) -> DeliveryReport:
         error = self._report.error if self._report else None

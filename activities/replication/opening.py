@@ -15,6 +15,7 @@ from activities.store.accounts import Accounts
 from activities.store.engine import Database
 from activities.store.log import record
 from models.errors import ConnectorError, ErrorType
+from models.ids import parts_of_chain
 from models.mailbox import (
     FetchStrategy,
     OpenRetrievalInput,
@@ -60,10 +61,12 @@ class Opening:
             folder_id = self._take_folder(account.id, options.folder, request.owner)
             unsettled = self._recover(folder_id, account.id, request)
             with self._database.read() as session:
+                validity = state.uid_validity
                 ranges = mailboxes.wanted(
-                    session, folder_id, request.consumer, state.uid_validity, without=unsettled
+                    session, folder_id, request.consumer, validity, without=unsettled
                 )
-            uids = _selected(from_uids(mailbox.uids(ranges)), options)
+                stored = mailboxes.stored_uids(session, folder_id, validity, ranges)
+            uids = _selected(from_uids([*mailbox.uids(ranges), *stored]), options)
         with self._database.write() as session:
             if mailboxes.find_retrieval(session, request.retrieval_id) is None:
                 mailboxes.hold_folder(session, folder_id, request.owner)
@@ -98,7 +101,7 @@ class Opening:
                     return folder.id
             if holder is None or holder == dead:
                 continue  # it changed hands between the two looks
-            workflow_id, _, first_run_id = holder.rpartition(" ")
+            workflow_id, first_run_id = parts_of_chain(holder)
             if self._runs.state(workflow_id, first_run_id) is RunState.RUNNING:
                 raise ConnectorError(
                     ErrorType.MAILBOX_BUSY,

@@ -120,12 +120,12 @@ class Accounts:
         record(session, "account_deleted", account_id=row.id)
         return _account(row)
 
-    def large_content(self, session: Session, reference: str) -> list[str]:
-        """Keys of the account's content outside the database; delete it after the account."""
+    def large_content(self, session: Session, reference: str) -> list[tuple[str, str]]:
+        """The account's content outside the database, as (key, sha256); delete it last."""
         messages = select(Message.id).where(Message.account_id == self._row(session, reference).id)
         return [
             *session.exec(
-                select(ContentRow.key).where(
+                select(ContentRow.key, ContentRow.sha256).where(
                     col(ContentRow.message_id).in_(messages), col(ContentRow.data).is_(None)
                 )
             )

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session
 
 from activities.store.engine import Database
@@ -73,26 +74,46 @@ class Committer:
     def _commit(self, group: list[_Job]) -> None:
         # A cancelled caller no longer waits, but what it asked for may already be known to a
         # peer (an outcome, say): it is committed all the same.
+        waiting = [
+            (write, future, future.set_running_or_notify_cancel()) for write, future in group
+        ]
         done: list[tuple[Future[Any], Any]] = []
-        failed: list[tuple[Future[Any], Exception]] = []
+        failed: list[tuple[Future[Any], ConnectorError]] = []
         try:
             with self._database.write() as session:
-                for write, future in group:
-                    try:
-                        with session.begin_nested():
-                            done.append((future, write(session)))
-                    except ConnectorError as error:
-                        failed.append((future, error))
+                for write, future, heard in waiting:
+                    result, problem = _isolated(session, write)
+                    if not heard:
+                        continue
+                    if problem is None:
+                        done.append((future, result))
+                    else:
+                        failed.append((future, problem))
         except Exception as error:  # noqa: BLE001 - whatever it is, every waiting caller must hear it
             reason = error if isinstance(error, ConnectorError) else _internal(error)
-            failed = [(future, reason) for _, future in group]
+            failed = [(future, reason) for _, future, heard in waiting if heard]
             done = []
         for future, result in done:
-            if not future.cancelled():
-                future.set_result(result)
+            future.set_result(result)
         for future, problem in failed:
-            if not future.cancelled():
-                future.set_exception(problem)
+            future.set_exception(problem)
+
+
+def _isolated(
+    session: Session, write: Callable[[Session], Any]
+) -> tuple[Any, ConnectorError | None]:
+    """Run one write in a savepoint; its own failure must not take its neighbours along."""
+    try:
+        with session.begin_nested():
+            return write(session), None
+    except ConnectorError as error:
+        return None, error
+    except OperationalError:
+        raise  # the database itself is in trouble: nobody's write can be trusted
+    except Exception as error:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise
+        return None, _internal(error)
 
 
 def _internal(error: Exception) -> ConnectorError:

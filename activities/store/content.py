@@ -146,8 +146,9 @@ class ContentStore:
         large: list[tuple[str, bytes]] = []
         for piece in pieces:
             inline = len(piece.data) <= self._inline_limit
+            digest = hashlib.sha256(piece.data).hexdigest()
             if not inline:
-                large.append((piece.key, piece.data))
+                large.append((_blob_name(piece.key, digest), piece.data))
             rows.append(
                 {
                     "key": piece.key,
@@ -155,7 +156,7 @@ class ContentStore:
                     "kind": piece.kind,
                     "media_type": piece.media_type[:255],
                     "size": len(piece.data),
-                    "sha256": hashlib.sha256(piece.data).hexdigest(),
+                    "sha256": digest,
                     "data": piece.data if inline else None,
                     "created_at": now,
                 }
@@ -175,10 +176,10 @@ class ContentStore:
         if rows:
             session.connection().execute(insert(ContentRow), rows)
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Delete the large pieces among ``keys``, after their rows are gone."""
-        for key in keys:
-            self._blobs.forget(key)
+    def forget(self, pieces: Iterable[tuple[str, str]]) -> None:
+        """Delete large pieces, given as (key, sha256), after their rows are gone."""
+        for key, digest in pieces:
+            self._blobs.forget(_blob_name(key, digest))
 
     def read(self, session: Session, key: str) -> tuple[ContentRow, bytes]:
         """Return a piece with its row; a damaged file is an error, never wrong bytes."""
@@ -187,7 +188,13 @@ class ContentStore:
             raise ConnectorError(ErrorType.CONTENT_NOT_FOUND, "there is no content with this key")
         if row.data is not None:
             return row, row.data
-        data = self._blobs.get(key)
+        data = self._blobs.get(_blob_name(key, row.sha256))
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise ConnectorError(ErrorType.CONTENT_DAMAGED, "the stored content is damaged")
         return row, data
+
+
+def _blob_name(key: str, digest: str) -> str:
+    # The hash belongs to the name: a step that is repeated with other bytes (a frozen worker that
+    # wakes up) must never replace what a committed row refers to.
+    return f"{key}.{digest}"

@@ -40,6 +40,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=not self.is_sqlite,
+            # Without it the server's own zone decides which instants can be read back.
+            connect_args={} if self.is_sqlite else {"options": "-c timezone=UTC"},
             json_serializer=lambda value: to_json(value).decode(),
             json_deserializer=from_json,
         )

@@ -122,7 +122,7 @@ def _row(account_id: str, item: Arrival, mail: ParsedMail, now: datetime) -> dic
         "to": _mailboxes(mail.to),
         "cc": _mailboxes(mail.cc),
         "reply_to": _mailboxes(mail.reply_to),
-        "date": mail.date or item.mail.internal_date,
+        "date": _plausible(mail.date) or _plausible(item.mail.internal_date),
         "size": len(item.mail.raw),
         "attachments": len(mail.parts),
         "quarantined": _cut(mail.quarantined, 500),
@@ -153,6 +153,11 @@ def _mailboxes(addresses: Sequence[tuple[str, str]]) -> list[str]:
 def _storable(text: str) -> str:
     # Neither database stores NUL in text, nor lone surrogates; both appear in hostile mail.
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _plausible(date: datetime | None) -> datetime | None:
+    # A forged year 9999 cannot be told in every time zone, and sorts above everything for ever.
+    return date if date is not None and 1970 <= date.year <= 2200 else None
 
 
 def _cut(text: str | None, length: int) -> str | None:

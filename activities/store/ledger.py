@@ -45,7 +45,6 @@ class AttemptTicket:
     account_id: str
     epoch: int
     envelope_from: str
-    content_key: str
     recipients: Mapping[int, str]
     """Addresses still open, by their number."""
 
@@ -60,6 +59,18 @@ class Verdict:
     reply: str | None = None
 
 
+def parcel_of(session: Session, delivery_id: str) -> tuple[str, str]:
+    """Account of a delivery and key of the bytes it sends."""
+    row = session.exec(
+        select(Delivery.account_id, Rendition.content_key)
+        .join(Rendition, col(Rendition.id) == col(Delivery.rendition_id))
+        .where(Delivery.id == delivery_id)
+    ).one_or_none()
+    if row is None:
+        raise ConnectorError(ErrorType.MESSAGE_NOT_FOUND, "the delivery is not in the store")
+    return row[0], row[1]
+
+
 def begin_attempt(
     session: Session, delivery_id: str, attempt_id: str, owner: str
 ) -> AttemptTicket | None:
@@ -68,7 +79,6 @@ def begin_attempt(
     open_recipients = [r for r in _recipients(session, delivery_id) if r.state in _OPEN_VALUES]
     if not open_recipients:
         return None
-    rendition = session.exec(select(Rendition).where(Rendition.id == delivery.rendition_id)).one()
     delivery.state = MessageStatus.SENDING
     delivery.attempts += 1
     session.add(delivery)
@@ -76,7 +86,7 @@ def begin_attempt(
         Attempt(
             id=attempt_id,
             delivery_id=delivery_id,
-            rendition_id=rendition.id,
+            rendition_id=delivery.rendition_id,
             epoch=delivery.epoch,
             owner=owner,
             recipients=[r.number for r in open_recipients],
@@ -100,7 +110,6 @@ def begin_attempt(
         account_id=delivery.account_id,
         epoch=delivery.epoch,
         envelope_from=delivery.envelope_from,
-        content_key=rendition.content_key,
         recipients={r.number: r.address for r in open_recipients},
     )
 
@@ -150,10 +159,14 @@ def end_attempt(
         recipient = recipients[number]
         if late and recipient.state != RecipientState.UNKNOWN:
             continue
-        if late and number in doubted and verdict.state is not RecipientState.SENT:
+        state = verdict.state
+        if late and state is RecipientState.DEFERRED:
+            # Nobody is left to try again: a refusal for now is then a refusal.
+            state = RecipientState.FAILED
+        if late and number in doubted and state is not RecipientState.SENT:
             continue
-        hides = verdict.state is RecipientState.FAILED and number in doubted
-        recipient.state = RecipientState.UNKNOWN if hides else verdict.state
+        hides = state is RecipientState.FAILED and number in doubted
+        recipient.state = RecipientState.UNKNOWN if hides else state
         recipient.code = verdict.code
         recipient.enhanced_code = verdict.enhanced_code
         recipient.reply = verdict.reply

@@ -29,11 +29,12 @@ from models.tables import (
     Location,
     Retrieval,
 )
-from models.uid_set import Range, as_ranges, from_uids, subtract
+from models.uid_set import Range, as_ranges, expand, from_uids, subtract
 
 STORED, ACKNOWLEDGED, SETTLED, ABANDONED = "stored", "acknowledged", "settled", "abandoned"
 
 LAST_UID = 0xFFFFFFFF
+_MAX_CONDITIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,23 @@ def wanted(
         )
     )
     return subtract(ranges, from_uids(pending))
+
+
+def stored_uids(
+    session: Session, folder_id: str, uid_validity: int, ranges: Sequence[Range]
+) -> list[int]:
+    """UIDs within ``ranges`` whose mail is stored, also when it has left the server since.
+
+    A mail that another consumer has moved away, or whose callback never completed, is delivered
+    from the store.
+    """
+    query = select(Location.uid).where(
+        Location.folder_id == folder_id, Location.uid_validity == uid_validity
+    )
+    if len(ranges) <= _MAX_CONDITIONS:
+        query = query.where(or_(*(col(Location.uid).between(*r) for r in ranges)))
+    found = from_uids(session.exec(query))
+    return list(expand(subtract(found, subtract(found, ranges))))
 
 
 def account_of(session: Session, folder_id: str) -> str:

@@ -30,7 +30,7 @@ class Outgoing:
     internet_message_id: str
     delivery_id: str
     account_id: str
-    workflow_id: str
+    driver: str
     created_at: datetime
 
 
@@ -48,7 +48,9 @@ def identity_of(request: ComposeInput) -> str:
 
 def request_hash(request: ComposeInput) -> str:
     """Hash of what was asked for, to tell a repeated key from a conflicting one."""
-    return hashlib.sha256(request.message.model_dump_json().encode()).hexdigest()
+    # Without defaults, so that a field added later does not make every old key a conflict.
+    asked = request.message.model_dump_json(exclude_defaults=True)
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def find(session: Session, account_id: str, request: ComposeInput) -> Outgoing | None:
@@ -73,7 +75,7 @@ def find(session: Session, account_id: str, request: ComposeInput) -> Outgoing |
         internet_message_id=message.internet_message_id or "",
         delivery_id=delivery_id_of(message.id),
         account_id=account_id,
-        workflow_id=message.workflow_id or "",
+        driver=message.driver or "",
         created_at=message.created_at,
     )
 
@@ -101,14 +103,14 @@ def insert(
                 "direction": Direction.OUTGOING,
                 "identity": identity_of(request),
                 "request_hash": request_hash(request),
-                "workflow_id": request.workflow_id,
+                "driver": request.driver,
                 "status": MessageStatus.QUEUED,
                 "internet_message_id": mail.internet_message_id,
                 "subject": mail.subject[:2000],
                 "sender": mail.sender[:1000],
                 "to": list(mail.to),
                 "cc": list(mail.cc),
-                "date": now,
+                "date": request.date,
                 "size": len(mail.raw),
                 "attachments": mail.attachments,
                 "created_at": now,
@@ -168,20 +170,22 @@ def insert(
         internet_message_id=mail.internet_message_id,
         delivery_id=delivery_id,
         account_id=account_id,
-        workflow_id=request.workflow_id,
+        driver=request.driver,
         created_at=now,
     )
 
 
-def adopt(session: Session, known: Outgoing, workflow_id: str) -> bool:
-    """Make ``workflow_id`` the one that sends a mail whose workflow is over.
+def driver_of(session: Session, message_id: str) -> str:
+    """The chain that sends a mail."""
+    return session.exec(select(Message.driver).where(Message.id == message_id)).one() or ""
 
-    False if another was quicker.
-    """
+
+def adopt(session: Session, message_id: str, former: str, driver: str) -> bool:
+    """Make ``driver`` the chain that sends a mail, unless ``former`` has been replaced already."""
     result: CursorResult[Any] = session.connection().execute(
         update(Message)
-        .where(col(Message.id) == known.message_id, col(Message.workflow_id) == known.workflow_id)
-        .values(workflow_id=workflow_id)
+        .where(col(Message.id) == message_id, col(Message.driver) == former)
+        .values(driver=driver)
     )
     return result.rowcount == 1
 

@@ -8,6 +8,9 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, LargeBinary, String, TypeDecorator
 from sqlmodel import Field
 
+CHAIN_CHARS = 1100
+"""A workflow id (Temporal allows 1,000 characters) with a run id."""
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware instant in UTC. SQLite keeps no zone: it is put back on reading."""

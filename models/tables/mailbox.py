@@ -8,7 +8,14 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from models.tables.columns import id_column, instant, json_column, maybe_instant, reference
+from models.tables.columns import (
+    CHAIN_CHARS,
+    id_column,
+    instant,
+    json_column,
+    maybe_instant,
+    reference,
+)
 
 
 def _big(*, primary_key: bool = False) -> Any:
@@ -28,7 +35,7 @@ class Folder(SQLModel, table=True):
     id: str = id_column()
     account_id: str = reference("email_account.id")
     name: str = Field(max_length=1000)
-    lease_owner: str | None = Field(default=None, max_length=400)
+    lease_owner: str | None = Field(default=None, max_length=CHAIN_CHARS)
     lease_epoch: int = 0
 
 
@@ -67,7 +74,7 @@ class Retrieval(SQLModel, table=True):
     id: str = id_column()
     folder_id: str = reference("folder.id")
     consumer: str = Field(max_length=64)
-    owner: str = Field(max_length=400)
+    owner: str = Field(max_length=CHAIN_CHARS)
     uid_validity: int = _big()
     options: dict[str, Any] = json_column()
     uids: list[list[int]] = json_column()

@@ -9,6 +9,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from models.tables.columns import (
+    CHAIN_CHARS,
     id_column,
     instant,
     json_column,
@@ -39,7 +40,8 @@ class Message(SQLModel, table=True):
     """Incoming: sha256 of the raw mail, hexadecimal. Outgoing: the idempotency key's hash or id."""
     request_hash: str | None = Field(default=None, max_length=64)
     """Outgoing: sha256 of the request, to tell a repeated key from a conflicting one."""
-    workflow_id: str | None = Field(default=None, max_length=255)
+    driver: str | None = Field(default=None, max_length=CHAIN_CHARS)
+    """Outgoing: the workflow chain that sends it."""
     status: str = Field(max_length=20, index=True)
     internet_message_id: str | None = Field(default=None, max_length=998)
     in_reply_to: str | None = Field(default=None, max_length=998)

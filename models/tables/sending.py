@@ -6,7 +6,14 @@ from datetime import datetime
 
 from sqlmodel import Field, SQLModel
 
-from models.tables.columns import id_column, instant, json_column, maybe_instant, reference
+from models.tables.columns import (
+    CHAIN_CHARS,
+    id_column,
+    instant,
+    json_column,
+    maybe_instant,
+    reference,
+)
 
 
 class Rendition(SQLModel, table=True):
@@ -32,7 +39,7 @@ class Delivery(SQLModel, table=True):
     envelope_from: str = Field(max_length=320)
     state: str = Field(max_length=20, index=True)
     epoch: int = 0
-    lease_owner: str | None = Field(default=None, max_length=255)
+    lease_owner: str | None = Field(default=None, max_length=CHAIN_CHARS)
     attempts: int = 0
     next_attempt_at: datetime | None = maybe_instant(index=True)
 
@@ -67,7 +74,7 @@ class Attempt(SQLModel, table=True):
     delivery_id: str = reference("delivery.id", cascade=True)
     rendition_id: str = reference("rendition.id", index=False)
     epoch: int
-    owner: str = Field(max_length=255)
+    owner: str = Field(max_length=CHAIN_CHARS)
     recipients: list[int] = json_column()
     """Numbers of the recipients this attempt is for; narrowed to the accepted ones at the dot."""
     phase: str = Field(max_length=16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,8 @@ def queued(database: Database, account_id: str, recipients: Sequence[str]) -> st
     message_id = str(uuid.uuid4())
     request = ComposeInput(
         message_id=message_id,
-        workflow_id=f"send/{message_id}",
+        driver=f"send/{message_id} {uuid.uuid4()}",
+        date=datetime.now(UTC),
         account=account_id,
         message=EmailMessage.model_validate({"to": list(recipients), "content": "x"}),
     )

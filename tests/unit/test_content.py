@@ -41,8 +41,12 @@ def stored(content: ContentStore, database: Database, *pieces: Piece) -> None:
         content.insert(session, rows)
 
 
-def file_of(folder: Path, key: str) -> Path:
-    name = hashlib.sha256(key.encode()).hexdigest()
+def digest(piece: Piece) -> str:
+    return hashlib.sha256(piece.data).hexdigest()
+
+
+def file_of(folder: Path, piece: Piece) -> Path:
+    name = hashlib.sha256(f"{piece.key}.{digest(piece)}".encode()).hexdigest()
     return folder / name[:2] / name
 
 
@@ -67,7 +71,7 @@ def test_what_is_written_is_read(
     written = piece(size)
     stored(content, database, written)
     assert read(content, database, written.key) == written.data
-    assert file_of(folder, written.key).exists() == (size > LIMIT)
+    assert file_of(folder, written).exists() == (size > LIMIT)
 
 
 def test_large_pieces_are_private(content: ContentStore, database: Database, folder: Path) -> None:
@@ -77,7 +81,7 @@ def test_large_pieces_are_private(content: ContentStore, database: Database, fol
         stored(content, database, written)
     finally:
         os.umask(old)
-    file = file_of(folder, written.key)
+    file = file_of(folder, written)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     # Nothing half-written is left.
@@ -89,8 +93,17 @@ def test_a_file_is_there_before_its_row(
 ) -> None:
     written = piece(1000)
     content.prepare([written])
-    assert file_of(folder, written.key).read_bytes() == written.data
+    assert file_of(folder, written).read_bytes() == written.data
     assert failure(content, database, written.key) is ErrorType.CONTENT_NOT_FOUND
+
+
+def test_a_late_writer_with_other_bytes_destroys_nothing(
+    content: ContentStore, database: Database
+) -> None:
+    written = piece(1000)
+    stored(content, database, written)
+    content.prepare([Piece(written.key, written.kind, written.media_type, b"x" * 1000)])
+    assert read(content, database, written.key) == written.data
 
 
 def test_writing_again_is_harmless(content: ContentStore, database: Database) -> None:
@@ -113,17 +126,17 @@ def test_damage_is_noticed(
         "empty": b"",
         "more": data + b"x",
     }[damage]
-    file_of(folder, written.key).write_bytes(changed)
+    file_of(folder, written).write_bytes(changed)
     assert failure(content, database, written.key) is ErrorType.CONTENT_DAMAGED
 
 
 def test_a_missing_file(content: ContentStore, database: Database, folder: Path) -> None:
     written = piece(1000)
     stored(content, database, written)
-    content.forget([written.key])
-    assert not file_of(folder, written.key).exists()
+    content.forget([(written.key, digest(written))])
+    assert not file_of(folder, written).exists()
     assert failure(content, database, written.key) is ErrorType.CONTENT_NOT_FOUND
-    content.forget([written.key])  # gone is gone
+    content.forget([(written.key, digest(written))])  # gone is gone
 
 
 def test_a_key_is_data_never_a_path(
@@ -132,7 +145,7 @@ def test_a_key_is_data_never_a_path(
     written = piece(1000, key=f"../../{uuid.uuid4().hex}/\x00äö")
     content.prepare([written])
     files = [path for path in folder.parent.rglob("*") if path.is_file()]
-    assert files == [file_of(folder, written.key)]
+    assert files == [file_of(folder, written)]
 
 
 def test_a_full_or_broken_disk_is_temporary(content: ContentStore, folder: Path) -> None:

@@ -251,7 +251,7 @@ class TestLateEvidence:
         [
             (ACCEPTED, SENT, MessageStatus.SENT),
             (REFUSED, FAILED, MessageStatus.FAILED),
-            (LATER, DEFERRED, MessageStatus.QUEUED),
+            (LATER, FAILED, MessageStatus.FAILED),  # nobody is left to try again
             (Verdict(UNKNOWN), UNKNOWN, MessageStatus.UNKNOWN),
         ],
     )
@@ -309,7 +309,7 @@ class TestSendingAgain:
         mail.reopen()
         assert mail.states == [DEFERRED, DEFERRED, FAILED]
         again = mail.begin()
-        assert again.content_key == ticket.content_key
+        assert again.delivery_id == ticket.delivery_id
         mail.intend(again, [0, 1])
         mail.end(again, {0: ACCEPTED, 1: ACCEPTED})
         assert mail.states == [SENT, SENT, FAILED]
