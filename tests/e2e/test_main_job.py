@@ -362,7 +362,7 @@ class TestRetrieving:
             ContentRow, ContentRow.message_id == found.id, ContentRow.kind == "raw"
         )
         assert row.data is None
-        name = hashlib.sha256(row.key.encode()).hexdigest()
+        name = hashlib.sha256(f"{row.key}.{row.sha256}".encode()).hexdigest()
         file = data_folder(connector) / name[:2] / name
         assert file.read_bytes() == raw == connector.content(row.key)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
