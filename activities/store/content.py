@@ -79,6 +79,11 @@ class LocalBlobs:
             raise ConnectorError(
                 ErrorType.CONTENT_NOT_FOUND, "the content's file is missing from the blob store"
             ) from None
+        except OSError as error:
+            raise ConnectorError(
+                ErrorType.STORE_UNAVAILABLE,
+                f"the blob store cannot be read (error {error.errno}); it is tried again",
+            ) from None
 
     def forget(self, key: str) -> None:
         """Delete a piece."""
