@@ -52,9 +52,10 @@ class ComposingActivities:
                 files = [] if known else self._attachments(session, request.message.attachments)
             if known is None:
                 known = self._store(account, request, files)
-            return self._plan(
-                account, request, known, driver=self._drives(known.message_id, request.driver)
-            )
+            driver = self._drives(known.message_id, request.driver)
+            with self._database.read() as session:
+                epoch = ledger.epoch_of(session, known.delivery_id)
+            return self._plan(account, request, known, epoch, driver=driver)
 
     @activity.defn(name=ActivityName.WATCH)
     def watch_delivery(self, request: WatchInput) -> WatchResult:
@@ -126,7 +127,13 @@ class ComposingActivities:
             return outbox.adopt(session, message_id, current, driver)
 
     def _plan(
-        self, account: EmailAccount, request: ComposeInput, known: outbox.Outgoing, *, driver: bool
+        self,
+        account: EmailAccount,
+        request: ComposeInput,
+        known: outbox.Outgoing,
+        epoch: int,
+        *,
+        driver: bool,
     ) -> SendPlan:
         settings = self._settings
         timeout = account.outgoing.connection_timeout_ms / 1000 if account.outgoing else 20.0
@@ -147,6 +154,7 @@ class ComposingActivities:
             heartbeat_timeout_seconds=settings.heartbeat_timeout_seconds,
             # Every command has its own limit; this one only ends what none of them foresaw.
             transmit_timeout_seconds=settings.final_reply_seconds + 600 + 1100 * timeout,
+            epoch=epoch,
             driver=driver,
         )
 

@@ -105,7 +105,9 @@ class SendingActivities:
                     raise
                 return await self._report(request.delivery_id, Failure.of(error))
             ticket = await self._committer.commit(
-                lambda s: ledger.begin_attempt(s, request.delivery_id, attempt_id, request.owner)
+                lambda s: ledger.begin_attempt(
+                    s, request.delivery_id, attempt_id, request.owner, request.epoch
+                )
             )
             if ticket is None:
                 return await self._report(request.delivery_id, None)
@@ -123,8 +125,8 @@ class SendingActivities:
     def take_over_delivery(self, request: TakeOverInput) -> DeliveryReport:
         """Fence off a lost attempt and label what it left behind."""
         with blocking_heartbeats(), self._database.write() as session:
-            ledger.fence(session, request.delivery_id, request.owner)
-            if request.resend_unknown:
+            done = ledger.take_over(session, request.delivery_id, request.owner, request.epoch)
+            if done and request.resend_unknown:
                 ledger.reopen_unknown(session, request.delivery_id)
             return ledger.report(session, request.delivery_id)
 

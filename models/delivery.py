@@ -134,6 +134,8 @@ class SendPlan(Payload):
     max_retry_delay_seconds: float
     heartbeat_timeout_seconds: float
     transmit_timeout_seconds: float
+    epoch: int | None = None
+    """Epoch of the delivery when it was composed or found."""
     driver: bool = True
     """False when another workflow is sending the mail with this idempotency key."""
 
@@ -143,6 +145,10 @@ class TransmitInput(Payload):
 
     delivery_id: str
     owner: str
+    epoch: int | None = None
+    """What the workflow knows of the ledger: a step that was frozen knows less, and must not act.
+    None from a workflow of an older version.
+    """
 
 
 class DeliveryReport(Payload):
@@ -151,6 +157,7 @@ class DeliveryReport(Payload):
     status: MessageStatus
     recipients: list[RecipientResult]
     attempts: int
+    epoch: int | None = None
     error: Failure | None = None
     retry_after_seconds: float | None = None
     sent_at: UtcDatetime | None = None
@@ -167,6 +174,8 @@ class TakeOverInput(Payload):
     delivery_id: str
     owner: str
     resend_unknown: bool
+    epoch: int | None = None
+    """As in ``TransmitInput``."""
 
 
 class WatchInput(Payload):

@@ -43,6 +43,7 @@ class SendEmailWorkflow:
     def __init__(self) -> None:
         self._report: DeliveryReport | None = None
         self._driving = False
+        self._epoch: int | None = None
 
     @workflow.query(name=Query.PROGRESS)
     def progress(self) -> DeliveryReport | None:
@@ -56,6 +57,7 @@ class SendEmailWorkflow:
         try:
             # Shielded: a mail that is composed is in the ledger, and has to be closed there.
             plan = await asyncio.shield(composing)
+            self._epoch = plan.epoch
             self._driving = plan.driver or await self._watch(plan)
             if self._driving:
                 self._report = await self._deliver(plan)
@@ -111,20 +113,22 @@ class SendEmailWorkflow:
         request = TransmitInput(
             delivery_id=plan.delivery_id,
             owner=workflow.info().workflow_id,
+            epoch=self._epoch,
         )
         options = policies.transmit(plan.heartbeat_timeout_seconds, plan.transmit_timeout_seconds)
+        resend = plan.unknown_policy is UnknownPolicy.AT_LEAST_ONCE
         try:
             report = await step(ActivityName.TRANSMIT, request, DeliveryReport, options)
+            self._epoch = report.epoch
+            lost = bool(report.error and report.error.type is ErrorType.LEASE_LOST)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            # The worker is gone or stuck. Only the ledger knows how far it got.
-            report = await self._take_over(plan, resend_unknown=False)
-        if report.error and report.error.type is ErrorType.LEASE_LOST:
-            raise ApplicationError(
-                "another run is sending this mail", type=ErrorType.LEASE_LOST, non_retryable=True
-            )
-        resend = plan.unknown_policy is UnknownPolicy.AT_LEAST_ONCE
+            lost = True
+        if lost:
+            # The worker is gone or stuck, or one that was has come back and is in the way. Only
+            # the ledger knows how far it got.
+            return await self._take_over(plan, resend_unknown=resend)
         if report.status is MessageStatus.UNKNOWN and resend:
             report = await self._take_over(plan, resend_unknown=True)
         return report
@@ -134,8 +138,11 @@ class SendEmailWorkflow:
             delivery_id=plan.delivery_id,
             owner=workflow.info().workflow_id,
             resend_unknown=resend_unknown,
+            epoch=self._epoch,
         )
-        return await step(ActivityName.TAKE_OVER, request, DeliveryReport, policies.STORE_WORK)
+        report = await step(ActivityName.TAKE_OVER, request, DeliveryReport, policies.STORE_WORK)
+        self._epoch = report.epoch
+        return report
 
     async def _watch(self, plan: SendPlan) -> bool:
         """Another workflow sends the mail with this idempotency key.
@@ -152,6 +159,7 @@ class SendEmailWorkflow:
         while True:
             seen = await step(ActivityName.WATCH, request, WatchResult, policies.STORE_WORK)
             self._report = seen.report
+            self._epoch = seen.report.epoch
             if seen.driver or not seen.report.open:
                 return seen.driver
             await workflow.sleep(pause, summary="another workflow sends this mail")

@@ -3,7 +3,10 @@
 begin_attempt  bumps the epoch: whoever held the older one can commit nothing more
 intend_dot     must succeed before the final dot is written
 end_attempt    the outcome; after a take-over it counts only as late evidence
-fence          labels what a lost attempt left behind: intent without outcome is "unknown"
+take_over      labels what a lost attempt left behind: intent without outcome is "unknown"
+
+The workflow that sends a mail names the epoch it knows, so that a step of it which was frozen and
+comes late is told from the one that is wanted.
 """
 
 from __future__ import annotations
@@ -72,9 +75,16 @@ def parcel_of(session: Session, delivery_id: str) -> tuple[str, str]:
 
 
 def begin_attempt(
-    session: Session, delivery_id: str, attempt_id: str, owner: str
+    session: Session, delivery_id: str, attempt_id: str, owner: str, epoch: int | None = None
 ) -> AttemptTicket | None:
-    """Fence off whoever was sending and take the delivery; None when nobody is left to send to."""
+    """Fence off whoever was sending and take the delivery; None when nobody is left to send to.
+
+    Raises:
+        ConnectorError: ``LeaseLost`` when the delivery is not at ``epoch`` any more: we come
+            late, or one of ours who was late is in the way.
+    """
+    if epoch is not None and _locked(session, delivery_id).epoch != epoch:
+        raise _lost()
     delivery = fence(session, delivery_id, owner)
     open_recipients = [r for r in _recipients(session, delivery_id) if r.state in _OPEN_VALUES]
     if not open_recipients:
@@ -118,9 +128,13 @@ def intend_dot(session: Session, ticket: AttemptTicket, accepted: Sequence[int])
     """Commit that the final dot is about to be written for the ``accepted`` recipients.
 
     Raises:
-        ConnectorError: ``LeaseLost`` when another worker has taken over; nothing may be sent.
+        ConnectorError: ``LeaseLost`` when another worker has taken over, or word has come that an
+            earlier attempt was accepted; nothing may be sent.
     """
     _hold(session, ticket)
+    wanted = [r for r in _recipients(session, ticket.delivery_id) if r.number in accepted]
+    if any(r.state not in _OPEN_VALUES for r in wanted):
+        raise _lost()
     attempt = session.exec(select(Attempt).where(Attempt.id == ticket.attempt_id)).one()
     attempt.phase = Phase.DOT_INTENT
     attempt.dot_intent_at = datetime.now(UTC)
@@ -146,9 +160,10 @@ def end_attempt(
 ) -> None:
     """Commit what became of the attempt.
 
-    When the delivery was taken over meanwhile, a definite verdict still settles recipients that
-    were labelled unknown: evidence is welcome late, a second label would be a lie. What another
-    attempt left unknown is settled by an acceptance only: a refusal says nothing about that one.
+    Accepted is accepted, whenever word of it comes. When the delivery was taken over meanwhile, a
+    definite verdict still settles recipients that were labelled unknown: evidence is welcome late,
+    a second label would be a lie. What another attempt left unknown is settled by an acceptance
+    only: a refusal says nothing about that one.
     """
     delivery = _locked(session, ticket.delivery_id)
     attempt = session.exec(select(Attempt).where(Attempt.id == ticket.attempt_id)).one()
@@ -157,9 +172,12 @@ def end_attempt(
     doubted = _doubted(session, ticket.delivery_id, without=ticket.attempt_id)
     for number, verdict in verdicts.items():
         recipient = recipients[number]
-        if late and recipient.state != RecipientState.UNKNOWN:
+        if recipient.state == RecipientState.SENT:
             continue
         state = verdict.state
+        unsettled = recipient.state == RecipientState.UNKNOWN
+        if late and not unsettled and state is not RecipientState.SENT:
+            continue
         if late and state is RecipientState.DEFERRED:
             # Nobody is left to try again: a refusal for now is then a refusal.
             state = RecipientState.FAILED
@@ -196,6 +214,23 @@ def end_attempt(
         epoch=ticket.epoch,
     )
     _restate(session, delivery)
+
+
+def take_over(session: Session, delivery_id: str, owner: str, epoch: int | None = None) -> bool:
+    """Fence off an attempt that was lost; False when that has been done already.
+
+    The attempt was to begin at ``epoch``; if it did, the delivery is one further. Still further,
+    another attempt at this step was quicker, and what goes on now is wanted.
+    """
+    if epoch is not None and _locked(session, delivery_id).epoch > epoch + 1:
+        return False
+    fence(session, delivery_id, owner)
+    return True
+
+
+def epoch_of(session: Session, delivery_id: str) -> int:
+    """Epoch of a delivery."""
+    return session.exec(select(Delivery.epoch).where(Delivery.id == delivery_id)).one()
 
 
 def fence(session: Session, delivery_id: str, owner: str) -> Delivery:
@@ -295,6 +330,7 @@ def report(session: Session, delivery_id: str, error: Failure | None = None) -> 
         status=status_of([r.state for r in results]),
         recipients=results,
         attempts=delivery.attempts,
+        epoch=delivery.epoch,
         error=error,
         retry_after_seconds=error.retry_after_seconds if error else None,
     )
@@ -376,6 +412,10 @@ def _hold(session: Session, ticket: AttemptTicket) -> None:
         .values(state=MessageStatus.SENDING)
     )
     if result.rowcount != 1:
-        raise ConnectorError(
-            ErrorType.LEASE_LOST, "another worker has taken this delivery over; nothing was sent"
-        )
+        raise _lost()
+
+
+def _lost() -> ConnectorError:
+    return ConnectorError(
+        ErrorType.LEASE_LOST, "another worker has taken this delivery over; nothing was sent"
+    )

@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from activities.ports import ComposedMail
 from activities.store.content import ContentStore
 from activities.store.insertion import insert_missing
+from activities.store.ledger import fence
 from activities.store.log import record
 from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState
 from models.errors import ConnectorError, ErrorType
@@ -91,9 +92,9 @@ def insert(
     """Insert a composed mail; ``content[0]`` holds its bytes."""
     now = datetime.now(UTC)
     message_id = request.message_id
-    # Two workflows with one idempotency key may get here at once: the second one waits for the
-    # first one's commit, inserts nothing, and finds that mail.
-    insert_missing(
+    # Two workflows with one idempotency key may get here at once, or two attempts of one: the
+    # second one waits for the first one's commit, inserts nothing, and finds that mail.
+    is_new = insert_missing(
         session,
         Message,
         [
@@ -117,10 +118,10 @@ def insert(
             }
         ],
     )
-    stored = find(session, account_id, request)
-    if stored is None:
-        raise ConnectorError(ErrorType.INTERNAL, "the mail's id is taken by another mail")
-    if stored.message_id != message_id:
+    if not is_new:
+        stored = find(session, account_id, request)
+        if stored is None:
+            raise ConnectorError(ErrorType.INTERNAL, "the mail's id is taken by another mail")
         return stored
     ContentStore.insert(session, content)
     rendition_id = derived_id("rendition", message_id, "mail")
@@ -181,13 +182,19 @@ def driver_of(session: Session, message_id: str) -> str:
 
 
 def adopt(session: Session, message_id: str, former: str, driver: str) -> bool:
-    """Make ``driver`` the chain that sends a mail, unless ``former`` has been replaced already."""
+    """Make ``driver`` the chain that sends a mail, unless ``former`` has been replaced already.
+
+    What workers still do for ``former`` is fenced off.
+    """
     result: CursorResult[Any] = session.connection().execute(
         update(Message)
         .where(col(Message.id) == message_id, col(Message.driver) == former)
         .values(driver=driver)
     )
-    return result.rowcount == 1
+    if result.rowcount != 1:
+        return False
+    fence(session, delivery_id_of(message_id), driver)
+    return True
 
 
 def _recipients(request: ComposeInput) -> list[tuple[str, RecipientKind]]:
