@@ -45,7 +45,7 @@ class ChildProcess:
                 os.kill(pid, signal.SIGKILL)
             self.process.wait()
 
-    def wait_for(self, text: str, seconds: float = 30) -> None:
+    def wait_for(self, text: str, seconds: float = 90) -> None:
         """Wait until it has written ``text``."""
         deadline = time.monotonic() + seconds
         while text not in self.output:
