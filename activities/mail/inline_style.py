@@ -70,9 +70,9 @@ def clean_style(style: str) -> str | None:
 def _clean(style: str) -> str | None:
     kept = []
     for declaration in style.split(";"):
-        name, colon, value = declaration.partition(":")
+        name, _, value = declaration.partition(":")
         name = name.strip().lower()
-        if colon and name in _PROPERTIES and _is_plain(value) and not _strays(name, value):
+        if value.strip() and name in _PROPERTIES and _is_plain(value) and not _strays(name, value):
             kept.append(f"{name}:{' '.join(value.split())}")
     return ";".join(kept) or None
 

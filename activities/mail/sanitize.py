@@ -18,6 +18,7 @@ import nh3
 
 from activities.mail.html_policy import ATTRIBUTES, HIDDEN, TAGS
 from activities.mail.inline_style import clean_style
+from activities.mail.stable_html import may_be_unsettled, reads_differently
 from activities.mail.well_nested import is_costly, well_nested
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ _LINE_BREAKS: Final = re.compile(r"[\t\r\n]+")
 # The library judges schemes before our filter sees the value; ours is the narrower judgement.
 _SCHEMES: Final = frozenset({"http", "https", "mailto", "tel", "cid", "data"})
 _BODY_TAG: Final = re.compile(r"<body(?=[\s/>])", re.IGNORECASE)
+_MAX_READINGS: Final = 3
 _MAX_LENGTH: Final = 5_000_000
 
 _Filter = Callable[[str, str, str], str | None]
@@ -72,7 +74,13 @@ def _clean(html: str, inline_images: Mapping[str, str] | None, remote_images: bo
         cleaner = _build(remote_images, _showable(inline_images))
     else:
         cleaner = _WITH_REMOTE if remote_images else _WITHOUT_REMOTE
-    return cleaner.clean(html)
+    cleaned = cleaner.clean(html)
+    if may_be_unsettled(html):
+        for _ in range(_MAX_READINGS):
+            if not reads_differently(cleaned):
+                break
+            cleaned = cleaner.clean(cleaned)
+    return cleaned
 
 
 def _showable(images: Mapping[str, str]) -> dict[str, str]:
