@@ -81,7 +81,7 @@ async def test_two_thousand_mails(
     assert biggest < 64 * 1024
 
 
-@pytest.mark.parametrize("letter", ["ö", "😀", '"'], ids=ascii)
+@pytest.mark.parametrize("letter", ["😀", '"'], ids=ascii)
 async def test_a_hundred_mails_with_maximal_envelopes(
     connector: Connector,
     client: Client,

@@ -19,11 +19,13 @@ from urllib.parse import quote
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import select
 from temporalio.client import Client
 
 from activities.ports import Endpoint
 from activities.store.accounts import Secrets
 from models.names import TaskQueue, WorkflowType
+from models.tables import AccountRow
 from tests.e2e.conftest import add_namespace, data_folder, incoming
 from tests.e2e.harness import (
     Connector,
@@ -215,6 +217,7 @@ class TestCanaries:
         await self.retrieve(stage, client)
         await self.retrieve_badly(stage, client)
         await self.break_the_store(stage, client, message)
+        await self.surprise(stage, client, message)
 
         # What the worker wrote, its DEBUG log included.
         output = stage.process.output
@@ -355,6 +358,19 @@ class TestCanaries:
         async with SmtpServer(port=port):
             result = await asyncio.wait_for(handle.result(), 20)
         assert result["status"] == "sent"
+
+    async def surprise(self, stage: Stage, client: Client, message: dict[str, Any]) -> None:
+        """Something nobody foresaw: a row that another program has spoilt, with a mail's text."""
+        words, connector = stage.words, stage.connector
+        name = connector.add_account(outgoing=plain_smtp(free_port()))
+        with connector.store.database.write() as session:
+            row = session.exec(select(AccountRow).where(AccountRow.name == name)).one()
+            row.settings = {**row.settings, "email_address": words.body, "full_name": [words.name]}
+            session.add(row)
+        found = await refusal(client, SEND, {"account": name, "message": message})
+        assert found.type == "InternalError"
+        assert "ValidationError" in found.message
+        assert words.body not in found.message
 
 
 def plain_smtp(port: int, **changes: Any) -> dict[str, Any]:
