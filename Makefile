@@ -6,7 +6,7 @@ PY := .venv/bin/python
 # What xdist is told: two processes, each with servers of its own.
 TEST_PROCESSES ?= 2
 
-.PHONY: help demo up check test bench measure lock clean
+.PHONY: help demo up check test bench measure schemas lock clean
 
 help:
 	@echo "make demo     show the engine at work, once, with an embedded mail server"
@@ -15,6 +15,7 @@ help:
 	@echo "make test     the whole test suite, with real servers"
 	@echo "make bench    the benchmarks"
 	@echo "make measure  the correctness measurements"
+	@echo "make schemas  write the JSON Schemas of the contract"
 	@echo "make lock     compile requirements.lock from pyproject.toml"
 	@echo "make clean    remove the environment and all caches"
 
@@ -45,6 +46,9 @@ bench: .venv/.synced
 
 measure: .venv/.synced
 	$(PY) -m tools.measure
+
+schemas: .venv/.synced
+	$(PY) -m tools.export_schemas
 
 # The version range of Python is open, so the lock holds for every platform and later Python.
 lock: .venv/.synced

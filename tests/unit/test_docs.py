@@ -1,0 +1,39 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from models.errors import TEMPORARY, ErrorType
+from models.settings import Settings
+from tools.export_schemas import FOLDER, schemas
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+ROW = re.compile(r"^\| `(\w+)` \| (yes|no) \|", re.MULTILINE)
+
+
+def test_every_error_type_is_documented_with_its_permanence() -> None:
+    documented = dict(ROW.findall((ROOT / "docs" / "errors.md").read_text()))
+    assert documented == {t.value: "yes" if t in TEMPORARY else "no" for t in ErrorType}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_schemas_are_those_of_the_contract() -> None:
+    written = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
+    assert written == schemas()
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    for name in Settings.model_fields:
+        assert f"`EMAIL_CONNECTOR_{name.upper()}`" in page, name
