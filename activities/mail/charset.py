@@ -2,7 +2,8 @@
 
 The ladder: the declared charset, read as the label is used in the wild (WHATWG Encoding Standard:
 ``iso-8859-1`` means windows-1252, ``gb2312`` means GB 18030), then UTF-8, then windows-1252, then
-Latin-1, which accepts everything. No rung can raise, and the result holds no lone surrogate, so it
+Latin-1, which accepts everything. Declared UTF-8 is believed, and what does not fit is U+FFFD, as in
+every mail program. No rung can raise, and the result holds no lone surrogate, so it
 can always be stored as UTF-8.
 """
 
@@ -172,11 +173,13 @@ _NOT_ASCII: Final = frozenset(
 _WIDE: Final = frozenset(name for name in _READABLE if name.startswith(("utf-16", "utf-32")))
 
 
-@lru_cache(maxsize=512)
 def codec_of(label: str) -> str | None:
     """The codec that a charset label stands for, or None for labels that name no charset."""
-    if len(label) > _MAX_LABEL or not label.isascii():
-        return None
+    return _codec_of(label) if len(label) <= _MAX_LABEL and label.isascii() else None
+
+
+@lru_cache(maxsize=512)
+def _codec_of(label: str) -> str | None:
     folded = "".join(c for c in label.lower() if c.isalnum())
     name = _ALIASES.get(folded)
     if name is None:

@@ -18,19 +18,14 @@ MAX_SECTION: Final = 1024 * 1024
 Headers = dict[str, list[str]]
 """Values by lower-case field name, unfolded, in order of appearance."""
 
-_READ: Final = """
-    from to cc reply-to subject date message-id in-reply-to references
-    content-type content-transfer-encoding content-disposition content-id
-"""
-# What to do with a field by its name as written: keep it under a key, or pass it over (None).
-_KNOWN_NAMES: dict[str, str | None] = {
-    spelled: key
-    for key in _READ.split()
-    for spelled in (key, key.title(), key.title().replace("-Id", "-ID"), key.capitalize())
-}
-_MAX_KNOWN_NAMES: Final = 4096
-_MAX_NAME: Final = 60
+_READ: Final = (
+    "from|to|cc|reply-to|subject|date|message-id|in-reply-to|references|"
+    "content-type|content-transfer-encoding|content-disposition|content-id"
+)
+_FIELD: Final = re.compile(rf"\n({_READ})[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.IGNORECASE)
 _NAME: Final = re.compile(r"[!-9;-~\udc80-\udcff]++[ \t]*")
+# A line that neither begins a field nor visibly folds one.
+_RAGGED: Final = re.compile(r"\n(?![ \t]++[^\s]|[!-9;-~\udc80-\udcff]++[ \t]*+:|\r?\Z)")
 # Names that a line after a broken one must bear to prove that the header goes on.
 _KNOWN: Final = re.compile(
     r"(?:content-[a-z-]+|mime-version|x-[a-z0-9-]+|received|return-path|delivered-to|from|to|cc|"
@@ -58,43 +53,13 @@ def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
         return {}, start + 2
     stop, body = _section_end(raw, start, end)
     section = raw[start : min(stop, start + MAX_SECTION)].decode("ascii", "surrogateescape")
-    found: dict[str, list[list[str]]] = {}
-    lines: list[str] = []
-    for line in section.split("\n"):
-        first = line[:1]
-        if first == " " or first == "\t":
-            if not line.strip():
-                return _read_ragged(section, start, body)
-            lines.append(line)
-            continue
-        name, colon, value = line.partition(":")
-        if not colon:
-            if line.strip():
-                return _read_ragged(section, start, body)
-            continue  # The end.
-        lines = [value]
-        try:
-            key = _KNOWN_NAMES[name]
-        except KeyError:
-            if not _NAME.fullmatch(name):
-                return _read_ragged(section, start, body)
-            key = _learn(name)
-        if key is None:
-            continue
-        if key in found:
-            found[key].append(lines)
-        else:
-            found[key] = [lines]
-    return _unfolded(found), body
-
-
-def _learn(name: str) -> str | None:
-    """What to do with a field of a name not met before."""
-    key = name.rstrip().lower()
-    known = _KNOWN_NAMES.get(key) if key != name else None
-    if len(_KNOWN_NAMES) < _MAX_KNOWN_NAMES and len(name) < _MAX_NAME:
-        _KNOWN_NAMES[name] = known
-    return known
+    lines = f"\n{section}"
+    if _RAGGED.search(lines):
+        return _read_ragged(section, start, body)
+    headers: Headers = {}
+    for name, value in _FIELD.findall(lines):
+        _keep(headers, name, value)
+    return headers, body
 
 
 def _section_end(raw: bytes, start: int, end: int) -> tuple[int, int]:
@@ -113,16 +78,18 @@ def _section_end(raw: bytes, start: int, end: int) -> tuple[int, int]:
     return end, end
 
 
-def _unfolded(found: dict[str, list[list[str]]]) -> Headers:
-    """The values of the fields; a fold is one space, whatever it was made of."""
-    headers: Headers = {}
-    for key, fields in found.items():
-        values = []
-        for lines in fields:
-            value = lines[0] if len(lines) == 1 else " ".join(filter(None, map(str.strip, lines)))
-            values.append(value.strip()[:MAX_VALUE])
-        headers[key] = values
-    return headers
+def _keep(headers: Headers, name: str, value: str) -> None:
+    """Add a field; a fold is one space, whatever it was made of."""
+    if "\n" in value:
+        value = " ".join(filter(None, map(str.strip, value.split("\n"))))
+    value = value.strip()
+    if len(value) > MAX_VALUE:
+        value = value[:MAX_VALUE]
+    key = name.lower()
+    if key in headers:
+        headers[key].append(value)
+    else:
+        headers[key] = [value]
 
 
 def _read_ragged(section: str, start: int, body: int) -> tuple[Headers, int]:
@@ -135,24 +102,26 @@ def _read_ragged(section: str, start: int, body: int) -> tuple[Headers, int]:
     """
     lines = section.split("\n")
     known = max((i for i, line in enumerate(lines) if _KNOWN.match(line)), default=-1)
-    found: dict[str, list[list[str]]] = {}
-    value: list[str] = []
-    offset = start
+    fields: list[list[str]] = []
+    offset, end = start, body
     for index, line in enumerate(lines):
-        name, colon, rest = line.partition(":")
+        name, colon, _ = line.partition(":")
         if line[:1] in (" ", "\t") and index:
             if not line.strip() and not _goes_on(lines, index + 1):
-                return _unfolded(found), offset + len(line) + 1
-            value.append(line)
+                end = offset + len(line) + 1
+                break
+            if fields:
+                fields[-1].append(line)
         elif colon and _NAME.fullmatch(name):
-            value = [rest]
-            key = _KNOWN_NAMES.get(name.rstrip().lower())
-            if key is not None:
-                found.setdefault(key, []).append(value)
+            fields.append([line])
         elif line.strip() and index > known and not _is_mbox_separator(line, index):
-            return _unfolded(found), offset
+            end = offset
+            break
         offset += len(line) + 1
-    return _unfolded(found), body
+    headers: Headers = {}
+    for name, value in _FIELD.findall("".join(f"\n{line}" for field in fields for line in field)):
+        _keep(headers, name, value)
+    return headers, end
 
 
 def _goes_on(lines: list[str], index: int) -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 from activities.mail.html_policy import TAGS
 
 _NAMES: Final = re.compile(r"<([A-Za-z][A-Za-z0-9]*)")
+_HEADINGS: Final = frozenset(f"h{level}" for level in range(1, 7))
 # All others come between two elements and are then removed, or move their content elsewhere.
 _SETTLED: Final = (TAGS - {"table"}) | {"body", "head", "html", "link", "meta", "style", "title"}
 
@@ -21,7 +22,7 @@ _SETTLED: Final = (TAGS - {"table"}) | {"body", "head", "html", "link", "meta", 
 _KINDS: Final = (
     ("<a", " ", ("</a>",), ()),
     ("<p", " >", ("</p>",), ()),
-    ("<h", "123456", tuple(f"</h{level}>" for level in range(1, 7)), ()),
+    ("<h", "123456", tuple(f"</{name}>" for name in _HEADINGS), ()),
     ("<li", " >", ("</li>",), ("ul", "ol")),
     ("<d", "dt", ("</dd>", "</dt>"), ("dl",)),
     ("<nobr", " >", ("</nobr>",), ()),
@@ -30,7 +31,8 @@ _KINDS: Final = (
 
 def may_be_unsettled(html: str) -> bool:
     """Whether ``html``, as it came, holds anything that makes such trees."""
-    return not _SETTLED.issuperset(map(str.lower, _NAMES.findall(html)))
+    names = [name.lower() for name in _NAMES.findall(html)]
+    return not _SETTLED.issuperset(names) or sum(map(_HEADINGS.__contains__, names)) > 1
 
 
 def reads_differently(html: str) -> bool:

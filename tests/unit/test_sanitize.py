@@ -457,10 +457,10 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(name: str) -> None:
-    html = BOMBS[name] * (1_000_000 // len(BOMBS[name]))
+    html = BOMBS[name] * (300_000 // len(BOMBS[name]))
     start = time.process_time()
     sanitize(html)
-    assert time.process_time() - start < 6
+    assert time.process_time() - start < 2
 
 
 def test_a_small_mail_cannot_grow_large() -> None:

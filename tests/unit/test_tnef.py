@@ -228,10 +228,10 @@ def test_rich_text() -> None:
 
 def test_rich_text_that_would_grow_too_much() -> None:
     body = b"\x00" + b"a" * 8 + b"\xff" + b"\x0c\xff" * 8
-    bomb = struct.pack("<IIII", 0xFFFFFFFF, 1, 0x75465A4C, 0) + body * 500_000
+    bomb = struct.pack("<IIII", 0xFFFFFFFF, 1, 0x75465A4C, 0) + body * 100_000
     start = time.process_time()
     assert decompress_rtf(bomb) is None
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 3
 
 
 @given(st.binary(max_size=500))
