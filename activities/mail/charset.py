@@ -2,9 +2,8 @@
 
 The ladder: the declared charset, read as the label is used in the wild (WHATWG Encoding Standard:
 ``iso-8859-1`` means windows-1252, ``gb2312`` means GB 18030), then UTF-8, then windows-1252, then
-Latin-1, which accepts everything. Declared UTF-8 is believed, and what does not fit is U+FFFD, as in
-every mail program. No rung can raise, and the result holds no lone surrogate, so it
-can always be stored as UTF-8.
+Latin-1, which accepts everything. Declared UTF-8 is believed: what does not fit becomes U+FFFD. No
+rung can raise, and the result holds no lone surrogate, so it can always be stored as UTF-8.
 """
 
 from __future__ import annotations
