@@ -2,7 +2,8 @@
 
 The library that does this (tnefparse) loops for half an hour on a short stream that announces four
 thousand million properties, takes quadratic time over many small attributes, and cuts zero octets
-off the end of files. So the format, which is small, is read here: one pass, no announced size believed.
+off the end of files. So the format, which is small, is read here: one pass, no announced size
+believed.
 """
 
 from __future__ import annotations
