@@ -42,7 +42,7 @@ SENDING = (
     "smtp.reply",
     "end_attempt.before_commit",
     "end_attempt.committed",
-    "report.committed",
+    "report.read",
     "take_over.before_commit",
     "take_over.committed",
 )
@@ -79,7 +79,6 @@ _WRITES: dict[str, tuple[Any, str]] = {
     "begin_attempt": (ledger, "begin_attempt"),
     "intend_dot": (ledger, "intend_dot"),
     "end_attempt": (ledger, "end_attempt"),
-    "report": (ledger, "report"),
     "take_over": (ledger, "fence"),
     "take_folder": (mailboxes, "take_folder"),
     "add_retrieval": (mailboxes, "add_retrieval"),
@@ -125,11 +124,9 @@ def _noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _points(session: Session) -> list[str]:
     names = list(dict.fromkeys(name for name, _ in session.info.get(_DONE, [])))
-    # Who begins an attempt or closes a delivery fences too; reports end every one of these.
+    # Who begins an attempt or closes a delivery fences too.
     if "begin_attempt" in names and "take_over" in names:
         names.remove("take_over")
-    if "take_over" in names and "report" in names:
-        names.remove("report")
     return names
 
 
@@ -233,6 +230,7 @@ def _around_smtp(control: Control) -> None:
         return finish
 
     _replace(sending, "_attempt_id", first)
+    _replace(sending.SendingActivities, "_report", then("report.read"))
     _replace(ClientSession, "open", then("smtp.connected"))
     _replace(ClientSession, "envelope", then("smtp.rcpt"))
     _replace(ClientSession, "body", then("smtp.body"))
