@@ -213,7 +213,9 @@ class SendingActivities:
         The server's word exists only here, so a store that is away is waited for; giving up would
         turn a known outcome into an unknown one.
         """
-        verdicts = progress.cut_short()
+        # Who is undecided was not sent to, which is news when a take-over called it unknown.
+        undecided = dict.fromkeys(ticket.recipients, Verdict(RecipientState.DEFERRED))
+        verdicts = {**undecided, **progress.cut_short()}
         while True:
             try:
                 await self._committer.commit(
