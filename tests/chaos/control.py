@@ -17,6 +17,9 @@ class Action(StrEnum):
 
     KILL = "kill"
     STOP = "stop"
+    """Freeze, to be thawed later: the process knows nothing of the time in between."""
+    END = "end"
+    """Ask it to stop, as every update of a worker does (only at random moments)."""
 
 
 @dataclass(frozen=True)

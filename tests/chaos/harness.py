@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -32,12 +33,20 @@ from tools.temporal.devserver import DevServer
 HEARTBEAT_SECONDS = 2.0
 _WORKERS = 2
 _POLL = 0.02
+_SIGNALS = {
+    Action.KILL: signal.SIGKILL,
+    Action.STOP: signal.SIGSTOP,
+    Action.END: signal.SIGTERM,
+}
 RANDOM = "at random"
+
+TASK_TIMEOUT = timedelta(seconds=3)
+"""Of workflow tasks; a worker that dies or freezes over one costs no more."""
 
 _SETTINGS: dict[str, object] = {
     "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
     "retry_delays_seconds": [0.3, 0.6, 1.0],
-    "mailbox_busy_seconds": 30,
+    "mailbox_busy_seconds": 10,
     "smtp_concurrency": 20,
     "imap_concurrency": 4,
     "shutdown_seconds": 1,
@@ -46,7 +55,7 @@ _SETTINGS: dict[str, object] = {
 
 @dataclass(frozen=True)
 class Blow:
-    """A worker is killed or frozen: at a point, or whenever it is when there is none."""
+    """A worker is killed, frozen or ended: at a point, or at a random moment without one."""
 
     point: str | None
     action: Action = Action.KILL
@@ -58,7 +67,7 @@ def blows(points: Sequence[str], times: int, at_random: int, rng: random.Random)
     A take-over happens only after an attempt was lost, so such a loss comes right before.
     """
     first = [Blow(p) for p in points if not p.startswith("take_over.") for _ in range(times)]
-    first += [Blow(None)] * at_random
+    first += [Blow(None, Action.END if n % 4 == 3 else Action.KILL) for n in range(at_random)]
     rng.shuffle(first)
     for point in (p for p in points if p.startswith("take_over.")):
         for _ in range(times):
@@ -194,7 +203,7 @@ class World:
         victim = self.random.choice(self._alive())
         crash = self.control.note_crash(RANDOM, victim.pid, action)
         with suppress(ProcessLookupError):
-            victim.signal(signal.SIGKILL if action is Action.KILL else signal.SIGSTOP)
+            victim.signal(_SIGNALS[action])
         self.blows[RANDOM] += 1
         return crash
 

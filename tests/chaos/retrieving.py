@@ -39,7 +39,7 @@ from models.tables import (
 )
 from tests.chaos import callbacks
 from tests.chaos.control import Action
-from tests.chaos.harness import Blow, World
+from tests.chaos.harness import TASK_TIMEOUT, Blow, World
 from tests.chaos.imap_watch import ImapWatch
 
 TARGET = "Done"
@@ -94,6 +94,8 @@ class Mailbox:
         self.name = f"box-{uuid4().hex[:8]}"
         self.results: list[RetrieveEmailMessagesResult] = []
         self.failures: list[str] = []
+        self.interrupted = False
+        """A run was ended by hand: what it did is in no result."""
         self.sources: dict[str, bytes] = {}
         """What was delivered, by sha256."""
         self.copies: Counter[str] = Counter()
@@ -127,7 +129,12 @@ class Mailbox:
             self._world.store.accounts.add(session, self.name, settings, secrets)
 
     def request(
-        self, *, number: int, batch: int, strategy: FetchStrategy = FetchStrategy.OLDEST
+        self,
+        *,
+        number: int,
+        batch: int,
+        strategy: FetchStrategy = FetchStrategy.OLDEST,
+        callback_queue: str = callbacks.QUEUE,
     ) -> RetrieveEmailMessagesInput:
         """Retrieve ``number`` mails in batches of ``batch``, call back, move."""
         return RetrieveEmailMessagesInput(
@@ -139,11 +146,21 @@ class Mailbox:
             move_folder=TARGET,
             on_email_fetch=CallbackSpec(
                 workflow=callbacks.TYPE,
-                task_queue=callbacks.QUEUE,
+                task_queue=callback_queue,
                 payloads=PayloadProtection.PLAIN,
                 retry_interval_seconds=0.2,
             ),
         )
+
+    def has_moved(self, times: int) -> bool:
+        """Whether so many commands have changed something on the server."""
+        return len(self.watch.changes()) >= times
+
+    def holds_lease(self, workflow_id: str) -> bool:
+        """Whether INBOX is replicated by this workflow now."""
+        with self._world.store.database.read() as session:
+            folder = session.exec(select(Folder).where(Folder.account_id == self.name)).first()
+            return folder is not None and (folder.lease_owner or "").startswith(workflow_id)
 
     def folder(self, name: str) -> Counter[str]:
         """What lies in a folder on the server: copies by sha256."""
@@ -217,6 +234,7 @@ async def start(client: Client, request: RetrieveEmailMessagesInput) -> Handle:
         id=f"chaos-retrieve/{uuid4()}",
         task_queue=TaskQueue.ORCHESTRATION,
         result_type=RetrieveEmailMessagesResult,
+        task_timeout=TASK_TIMEOUT,
     )
     return handle
 
@@ -258,6 +276,23 @@ async def retrieve_under_blows(
                     world.thaw(crash)
             await asyncio.gather(*work)
         return await judge(world, client, all_boxes, plan)
+
+
+async def freeze_one(world: World, client: Client, point: str) -> RetrieveFigures:
+    """Freeze a worker while it empties a mailbox, until another one is done; then thaw it."""
+    async with mailboxes(world, 1, 12) as (box,):
+        async with world.resurrection():
+            blow = asyncio.create_task(world.strike(Blow(point, Action.STOP), seconds=30))
+            await asyncio.sleep(0.1)
+            work = asyncio.create_task(empty(client, box, per_run=12, batch=4))
+            crash = await blow
+            try:
+                await work
+            finally:
+                if crash is not None:
+                    world.thaw(crash)
+            await asyncio.sleep(world.settings.heartbeat_timeout_seconds * 2)
+        return await judge(world, client, [box])
 
 
 async def judge(
@@ -351,7 +386,7 @@ def _judge_results(box: Mailbox, figures: RetrieveFigures) -> None:
     figures.runs += len(box.results) + len(box.failures)
     for failure in box.failures:
         figures.add("wrong_results", failure)
-    if box.failures:
+    if box.failures or box.interrupted:
         return
     said = sum(result.handled for result in box.results)
     if said != box.copies.total():

@@ -28,10 +28,14 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     install(Control(Path(os.environ["CHAOS_CONTROL"])))
-    # Temporal keeps a dead worker's workflows for it for 10 s; with hundreds of deaths that is
-    # all a run would wait for.
-    patient = timedelta(seconds=1)
-    impatient = functools.partial(Worker, sticky_queue_schedule_to_start_timeout=patient)
+    # Temporal keeps a dead worker's workflows for it for 10 s, and gives every poll of a frozen
+    # one a task; with hundreds of blows that is all a run would wait for.
+    impatient = functools.partial(
+        Worker,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+        max_concurrent_workflow_task_polls=2,
+        max_concurrent_activity_task_polls=1,
+    )
     setattr(worker, "Worker", impatient)  # noqa: B010 - to mypy, a class is not to be replaced
     asyncio.run(worker.main())
 
