@@ -79,12 +79,7 @@ _WRITES: dict[str, tuple[Any, str]] = {
     "begin_attempt": (ledger, "begin_attempt"),
     "intend_dot": (ledger, "intend_dot"),
     "end_attempt": (ledger, "end_attempt"),
-<<<<<<< Updated upstream
-    "take_over": (ledger, "fence"),
-=======
-    "report": (ledger, "report"),
     "take_over": (ledger, "take_over"),
->>>>>>> Stashed changes
     "take_folder": (mailboxes, "take_folder"),
     "add_retrieval": (mailboxes, "add_retrieval"),
     "inbox": (inbox, "insert"),
@@ -128,16 +123,7 @@ def _noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _points(session: Session) -> list[str]:
-    names = list(dict.fromkeys(name for name, _ in session.info.get(_DONE, [])))
-<<<<<<< Updated upstream
-    # Who begins an attempt or closes a delivery fences too.
-    if "begin_attempt" in names and "take_over" in names:
-        names.remove("take_over")
-=======
-    if "take_over" in names and "report" in names:
-        names.remove("report")  # it ends a take-over too
->>>>>>> Stashed changes
-    return names
+    return list(dict.fromkeys(name for name, _ in session.info.get(_DONE, [])))
 
 
 def _tickets(session: Session, name: str) -> list[ledger.AttemptTicket]:
