@@ -6,13 +6,14 @@ PY := .venv/bin/python
 # What xdist is told: two processes, each with servers of its own.
 TEST_PROCESSES ?= 2
 
-.PHONY: help demo up check test bench measure schemas lock clean
+.PHONY: help demo up check test chaos bench measure schemas lock clean
 
 help:
 	@echo "make demo     show the engine at work, once, with an embedded mail server"
 	@echo "make up       run everything and stay up"
 	@echo "make check    format, lint, types, import rules, unit tests"
 	@echo "make test     the whole test suite, with real servers"
+	@echo "make chaos    kill and freeze workers at every step"
 	@echo "make bench    the benchmarks"
 	@echo "make measure  the correctness measurements"
 	@echo "make schemas  write the JSON Schemas of the contract"
@@ -40,6 +41,12 @@ test: .venv/.synced
 	$(PY) -m tools.servers install
 	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
 		$(PY) -m pytest -n $(TEST_PROCESSES)
+
+# Workers killed and frozen at every step: minutes each, and the more the machine is their own.
+chaos: .venv/.synced
+	$(PY) -m tools.servers install
+	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
+		$(PY) -m pytest -m chaos tests/chaos
 
 bench: .venv/.synced
 	$(PY) -m benchmarks

@@ -12,7 +12,7 @@ from tests.chaos.harness import World, blows
 from tests.chaos.retrieving import retrieve_under_blows
 from tests.chaos.sending import send_under_blows
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
 async def test_kills_while_sending(world: World):

@@ -22,7 +22,7 @@ from tests.chaos.retrieving import Mailbox, empty, judge, mailboxes, start
 from tests.chaos.sending import Sending, accepted_copies
 from tests.chaos.sending import judge as judge_sending
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
 async def reset(client: Client, workflow_id: str) -> WorkflowHandle[Any, Any]:

@@ -8,7 +8,7 @@ from models.account import UnknownPolicy
 from tests.chaos import retrieving, sending
 from tests.chaos.harness import World
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 ONCE, RESEND = UnknownPolicy.AT_MOST_ONCE, UnknownPolicy.AT_LEAST_ONCE
 
