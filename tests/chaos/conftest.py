@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.harness import World
-from tests.chaos.sending import SMTP_OPTIONS
+from tests.chaos.sending import smtp_options
 
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[World]:
-    with World(seed=1, smtp=SMTP_OPTIONS) as running:
+    with World(seed=1, smtp=smtp_options("20:250")) as running:
         yield running

@@ -95,8 +95,6 @@ class World:
         self.random = random.Random(seed)
         self.blows: Counter[str] = Counter()
         """Blows that hit, by point."""
-        self.missed: Counter[str] = Counter()
-        """Points that nobody came past while they were armed."""
         self._restarting: set[str] = set()
         self._stack = ExitStack()
         try:
@@ -191,7 +189,6 @@ class World:
             async with asyncio.timeout(seconds):
                 await until(lambda: not self.control.armed(point))
         if self.control.take_back(point):
-            self.missed[point] += 1
             return None
         await until(lambda: any(c.point == point for c in self.control.crashes(start)))
         self.blows[point] += 1

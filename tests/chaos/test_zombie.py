@@ -29,7 +29,7 @@ async def test_sending(world: World, point: str, policy: UnknownPolicy, copies: 
     assert figures.wrong() == {}, figures.findings
     assert figures.duplicates_in_window == max(0, copies - 1)
     assert figures.unknown == (policy is ONCE)
-    assert not world.missed
+    assert figures.missed == []
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ async def test_sending(world: World, point: str, policy: UnknownPolicy, copies: 
 async def test_retrieving(world: World, point: str):
     figures = await retrieving.freeze_one(world, await world.client(), point)
     assert figures.wrong() == {}, figures.findings
-    assert not world.missed
+    assert figures.missed == []
