@@ -24,6 +24,9 @@ from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
 from activities.mailbox import MailboxActivities
 from activities.reading import ReadingActivities
+from activities.replication.fetching import Fetching
+from activities.replication.opening import Opening
+from activities.replication.settling import Settling
 from activities.runs import TemporalRuns
 from activities.sending import SendingActivities
 from activities.store.assembly import Store, open_store
@@ -34,7 +37,7 @@ from models.names import TaskQueue
 from models.settings import Settings
 from models.wire import data_converter
 from workflows._guard import InputGuard
-from workflows.registry import WORKFLOWS
+from workflows.registry import FAILURES, WORKFLOWS
 
 SANDBOX = SandboxRestrictions.default.with_import_notification_policy(
     SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
@@ -55,7 +58,13 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
         store.database, committer, readers, store.accounts, store.content, transport, settings
     )
     mailbox = MailboxActivities(
-        store.database, store.accounts, store.content, connector, runs, settings
+        store.database,
+        store.accounts,
+        connector,
+        settings,
+        opening=Opening(store.database, store.accounts, connector, runs, settings),
+        fetching=Fetching(store.database, store.accounts, store.content, connector),
+        settling=Settling(store.database, store.accounts, connector),
     )
     accounts = AccountActivities(store.database, readers, store.accounts, transport, connector)
     reading = ReadingActivities(store.database, store.links)
@@ -86,8 +95,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
             workflows=WORKFLOWS,
             workflow_runner=SandboxedWorkflowRunner(restrictions=SANDBOX),
             interceptors=[InputGuard()],
-            # A public workflow never hangs: what its code cannot cope with ends it.
-            workflow_failure_exception_types=[ValueError, TypeError, KeyError, OverflowError],
+            workflow_failure_exception_types=FAILURES,
             graceful_shutdown_timeout=grace,
         ),
         worker(

@@ -12,14 +12,13 @@ from temporalio import activity
 
 from activities.errors import application_error
 from activities.heartbeat import blocking_heartbeats
-from activities.ports import MailboxConnector, Runs
+from activities.ports import MailboxConnector
 from activities.replication.fetching import Fetching
 from activities.replication.opening import Opening
 from activities.replication.servers import incoming
 from activities.replication.settling import Settling
 from activities.store import mailboxes
 from activities.store.accounts import Accounts
-from activities.store.content import ContentStore
 from activities.store.engine import Database
 from activities.store.log import record
 from models.account import AccountReference
@@ -49,18 +48,20 @@ class MailboxActivities:
         self,
         database: Database,
         accounts: Accounts,
-        content: ContentStore,
         connector: MailboxConnector,
-        runs: Runs,
         settings: Settings,
+        *,
+        opening: Opening,
+        fetching: Fetching,
+        settling: Settling,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._connector = connector
         self._settings = settings
-        self._opening = Opening(database, accounts, connector, runs, settings)
-        self._fetching = Fetching(database, accounts, content, connector)
-        self._settling = Settling(database, accounts, connector)
+        self._opening = opening
+        self._fetching = fetching
+        self._settling = settling
 
     @activity.defn(name=ActivityName.LIST_FOLDERS)
     def list_folders(self, request: AccountReference) -> GetFolderNamesResult:

@@ -1,4 +1,4 @@
-"""All workflows, for the worker and for the replay tests."""
+"""All workflows and how their code fails, for the worker and for the replay tests."""
 
 from __future__ import annotations
 
@@ -17,3 +17,6 @@ WORKFLOWS = [
     SendEmailWorkflow,
     UnknownTypeWorkflow,
 ]
+
+FAILURES: list[type[BaseException]] = [ValueError, TypeError, KeyError, OverflowError]
+"""What ends a workflow instead of stalling it: a public workflow never hangs."""

@@ -17,6 +17,9 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.mailbox import MailboxActivities
 from activities.ports import Endpoint, FetchedMail, FolderState, RunState
+from activities.replication.fetching import Fetching
+from activities.replication.opening import Opening
+from activities.replication.settling import Settling
 from activities.store import mailboxes
 from activities.store.accounts import Secrets
 from activities.store.assembly import Store, open_store
@@ -81,8 +84,15 @@ class _World:
         account = AccountSettings(name="a", email_address="a@chaos.test", incoming=server)
         with self.store.database.write() as session:
             self.store.accounts.add(session, "a", account, Secrets(incoming=SecretStr("p")))
+        database, accounts = self.store.database, self.store.accounts
         self.activities = MailboxActivities(
-            self.store.database, self.store.accounts, self.store.content, self, self, self.settings
+            database,
+            accounts,
+            self,
+            self.settings,
+            opening=Opening(database, accounts, self, self, self.settings),
+            fetching=Fetching(database, accounts, self.store.content, self),
+            settling=Settling(database, accounts, self),
         )
 
     @contextmanager

@@ -21,7 +21,7 @@ from models.names import ActivityName, WorkflowType
 from models.wire import data_converter
 from worker import SANDBOX
 from workflows._guard import InputGuard
-from workflows.registry import WORKFLOWS
+from workflows.registry import FAILURES, WORKFLOWS
 
 FOLDER = Path(__file__).parent / "histories"
 RECORDED = sorted(FOLDER.glob("*/*.json"))
@@ -33,6 +33,7 @@ def replayer() -> Replayer:
         data_converter=data_converter(None),
         interceptors=[InputGuard()],
         workflow_runner=SandboxedWorkflowRunner(restrictions=SANDBOX),
+        workflow_failure_exception_types=FAILURES,
     )
 
 
