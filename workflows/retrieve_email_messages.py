@@ -68,6 +68,8 @@ class RetrieveEmailMessagesWorkflow:
         try:
             plan = input.plan or await self._open(input, retrieval_id)
         except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
             await self._tell_of_error(input, retrieval_id, None, _failure(error))
             raise _final(error) from error
         self._progress = input.progress or RetrievalProgress(

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client, WorkflowContinuedAsNewError, WorkflowFailureError
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.delivery import SendEmailInput
@@ -140,6 +140,39 @@ class TestShape:
         self, connector: Connector, client: Client, kind: str, body: Any, field: str
     ) -> None:
         await refused(connector, client, kind, body, type="InvalidInput", field=field)
+
+    async def test_fields_of_our_own(self, connector: Connector, client: Client) -> None:
+        plan = {
+            **dict.fromkeys(("retrieval_id", "owner", "account_id", "folder_id", "folder"), "x"),
+            "consumer": "x",
+            "total": 1,
+            "batches": 1,
+            "unsettled": ["another run's batch"],
+            "heartbeat_timeout_seconds": 30,
+            "patience_seconds": 30,
+        }
+        body = {"account": "a", "plan": plan}
+        await refused(connector, client, RETRIEVE, body, type="InvalidInput", field="plan")
+
+    async def test_a_cron(self, connector: Connector, client: Client) -> None:
+        before = connector.counts()
+        handle = await client.start_workflow(
+            SEND,
+            send_input(),
+            id=fresh("test/"),
+            task_queue=TaskQueue.ORCHESTRATION,
+            cron_schedule="@every 1s",
+        )
+        first = client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+        try:
+            with pytest.raises(WorkflowContinuedAsNewError):
+                await asyncio.wait_for(first.result(follow_runs=False), 30)
+        finally:
+            await client.get_workflow_handle(handle.id).terminate()
+        last = (await first.fetch_history()).events[-1]
+        failure = last.workflow_execution_failed_event_attributes.failure
+        assert failure.application_failure_info.type == "InvalidInput"
+        assert connector.counts() == before
 
     async def test_an_unknown_type(self, connector: Connector, client: Client) -> None:
         found = await refused(
@@ -503,6 +536,20 @@ class TestServers:
         listed = await refusal(client, WorkflowType.GET_FOLDER_NAMES, {"account": account})
         assert listed.type == type
         assert listed.seconds < SECONDS
+
+    async def test_cancelled_while_a_server_is_silent(
+        self, connector: Connector, client: Client, dovecot: Dovecot, silent_port: int, user: str
+    ) -> None:
+        server = incoming(dovecot, username=user) | {"port": silent_port}
+        account = connector.add_account(password="x", incoming=server)
+        handle = await client.start_workflow(
+            RETRIEVE, {"account": account}, id=fresh("test/"), task_queue=TaskQueue.ORCHESTRATION
+        )
+        await asyncio.sleep(1)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as caught:
+            await asyncio.wait_for(handle.result(), 10)
+        assert isinstance(caught.value.cause, CancelledError)
 
     @pytest.mark.parametrize(
         ("case", "type"),
