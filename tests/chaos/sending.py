@@ -38,7 +38,8 @@ def smtp_options(delay_ms: str = "50:500") -> list[str]:
 
 
 _LARGE = 300_000
-_DRAIN_SECONDS = 300
+_DRAIN_SECONDS = 900
+"""More than the longest pause of a workflow that watches another one's mail."""
 _PATIENCE_SECONDS = 60
 
 
@@ -119,8 +120,8 @@ class Sending:
         key = f"{self._run}.{number}" if twice else None
         request = self._request(mail, key)
         for copy in range(2 if twice else 1):
-            send = self._send(mail, request, self.workflow_id(number, copy))
-            self._tasks.append(asyncio.create_task(send))
+            name = self.workflow_id(number, copy)
+            self._tasks.append(asyncio.create_task(self._send(mail, request, name), name=name))
         return mail
 
     def workflow_id(self, number: int, copy: int = 0) -> str:
@@ -128,9 +129,17 @@ class Sending:
         return f"chaos-send/{self._run}/{number}/{copy}"
 
     async def drained(self) -> None:
-        """Wait until every workflow has ended."""
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            await asyncio.gather(*self._tasks)
+        """Wait until every workflow has ended.
+
+        Raises:
+            TimeoutError: Some have not; it names them.
+        """
+        _, stuck = await asyncio.wait(self._tasks, timeout=_DRAIN_SECONDS)
+        for task in stuck:
+            task.cancel()
+        if stuck:
+            raise TimeoutError("still running: " + ", ".join(sorted(t.get_name() for t in stuck)))
+        await asyncio.gather(*self._tasks)
 
     async def _send(self, mail: Mail, request: SendEmailInput, workflow_id: str) -> None:
         handle: Any = await self._client.start_workflow(
