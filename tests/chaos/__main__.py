@@ -12,20 +12,16 @@ import argparse
 import asyncio
 import json
 import logging
-import platform
-import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
 
+from benchmarks.results import write
 from models.account import UnknownPolicy
 from tests.chaos import retrieving, sending
 from tests.chaos.crash_points import RETRIEVING, SENDING
@@ -113,22 +109,6 @@ async def _run(world: World, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
-    dovecot = subprocess.run(["dovecot", "--version"], capture_output=True, text=True, check=False)
-    return {
-        "python": platform.python_version(),
-        "temporalio": version("temporalio"),
-        "sqlite": sqlite3.sqlite_version,
-        "dovecot": dovecot.stdout.split(" ")[0],
-    }
-
-
-def _revision() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
 def _say(line: str) -> None:
     sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
     sys.stderr.flush()
@@ -144,7 +124,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--boxes", type=int, default=4, help="mailboxes at once")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--postgres", action="store_true", help="instead of SQLite")
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/chaos.json"))
     return parser.parse_args()
 
 
@@ -154,19 +133,14 @@ def main() -> int:
     began = time.monotonic()
     with World(arguments.seed, postgres=arguments.postgres, smtp=sending.smtp_options()) as world:
         figures = asyncio.run(_run(world, arguments))
-    asked = {name: v for name, v in vars(arguments).items() if name != "results"}
+    asked = vars(arguments)
     document = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "revision": _revision(),
         "asked": asked,
-        "seed": arguments.seed,
         "seconds": round(time.monotonic() - began),
-        "versions": _versions(),
         "store": "postgresql" if arguments.postgres else "sqlite",
         **figures,
     }
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    arguments.results.write_text(json.dumps(document, indent=2) + "\n")
+    write("chaos", document)
     _say(f"wrong: {figures['wrong']}, missed: {figures['missed']}")
     return 1 if figures["wrong"] or figures["missed"] else 0
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import threading
 import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -104,7 +105,10 @@ class Control:
             return
         action = Action(taken.read_text())
         self.note_crash(point, os.getpid(), action)
-        os.kill(os.getpid(), signal.SIGKILL if action is Action.KILL else signal.SIGSTOP)
+        # Aimed at this thread: one aimed at the process would let it go on for a moment, into the
+        # next transaction, where a frozen writer locks everybody out of SQLite.
+        here = threading.get_ident()
+        signal.pthread_kill(here, signal.SIGKILL if action is Action.KILL else signal.SIGSTOP)
 
     def mark(self, event: str, attempt: str, delivery: str) -> None:
         """Leave a note that outlives this process."""
