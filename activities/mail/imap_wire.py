@@ -10,12 +10,14 @@ import contextlib
 import re
 import socket
 import time
+from contextlib import AbstractContextManager
 from io import BytesIO
 from typing import Final
 
 from activities.mail.errors import network_failure, server_name
 from activities.mail.tls import client_context
-from activities.ports import Endpoint
+from activities.ports import Endpoint, Span, Tracing
+from activities.unwatched import NO_TRACING
 from models.account import Security
 from models.errors import ConnectorError, ErrorType
 
@@ -37,15 +39,19 @@ class Wire:
     Args:
         endpoint: The server, and how long it may take.
         connection: A connected socket, under TLS where that comes first.
+        tracing: Where the commands are written down.
     """
 
-    def __init__(self, endpoint: Endpoint, connection: socket.socket) -> None:
+    def __init__(
+        self, endpoint: Endpoint, connection: socket.socket, tracing: Tracing = NO_TRACING
+    ) -> None:
         self.endpoint = endpoint
         self.closed = False
         self.reserved = False
         """A FETCH is under way: any other command would take its answers."""
         self.received = 0
         self._socket = connection
+        self._tracing = tracing
         self._timeout = endpoint.timeout.total_seconds()
         self._deadline = 0.0
         self._buffer = b""
@@ -53,7 +59,7 @@ class Wire:
         self.restart()
 
     @classmethod
-    def connect(cls, endpoint: Endpoint) -> Wire:
+    def connect(cls, endpoint: Endpoint, tracing: Tracing = NO_TRACING) -> Wire:
         """Open a connection; with security 'tls' the TLS handshake is done (RFC 8314 §3.2).
 
         Raises:
@@ -65,7 +71,7 @@ class Wire:
         except (OSError, UnicodeError) as exc:
             raise network_failure(exc, endpoint, "connecting") from exc
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = cls(endpoint, connection)
+        wire = cls(endpoint, connection, tracing)
         if endpoint.security is Security.TLS:
             wire.secure()
         return wire
@@ -80,6 +86,15 @@ class Wire:
         except (OSError, ValueError) as exc:
             raise self._lost(exc, "starting TLS") from exc
         self.restart()
+
+    def step(self, verb: str) -> AbstractContextManager[Span]:
+        """Trace a command by its verb."""
+        endpoint = self.endpoint
+        where: dict[str, str | int] = {
+            "server.address": endpoint.host,
+            "server.port": endpoint.port,
+        }
+        return self._tracing.command("imap", verb, **where)
 
     def restart(self) -> None:
         """Give the server its whole time again."""
@@ -182,6 +197,12 @@ class Wire:
         self._buffer, self._at = b"", 0
         with contextlib.suppress(OSError):
             self._socket.close()
+
+    def cut(self) -> None:
+        """Wake, from another thread, whoever waits here: for them the connection is lost."""
+        with contextlib.suppress(OSError):
+            # Below TLS: its own shutdown would take the session from under the thread that reads.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def violation(self, why: str) -> ConnectorError:
         """Drop the connection to a server that breaks the protocol, and return the error."""
