@@ -6,6 +6,7 @@ errors, which SDK and interceptor would attach, may quote a folder or a server, 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +17,12 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace import get_current_span as current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.opentelemetry import (
     TracingInterceptor,
@@ -69,7 +72,7 @@ class Traces:
         reduced = OnlyWhatMayLeave(exporter or OTLPSpanExporter())
         self._provider.add_span_processor(BatchSpanProcessor(reduced))
         self._tracer = self._provider.get_tracer("email-connector")
-        self.interceptor = Interceptor(self._tracer)
+        self.interceptor = Interceptor(self._tracer, self._provider.sampler)
 
     @contextmanager
     def command(self, protocol: str, verb: str, **facts: str | int) -> Iterator[_Step]:
@@ -186,12 +189,13 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Interceptor(TracingInterceptor):
-    """The SDK's interceptor; workflows that nobody traced yet begin a trace of their own."""
+    """The SDK's interceptor; a workflow that nobody traced yet begins a trace of its own."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        super().__init__(tracer, always_create_workflow_spans=True)
+    def __init__(self, tracer: Tracer, sampler: Sampler) -> None:
+        super().__init__(tracer)
         self.text_map_propagator = _PROPAGATOR
         self.payload_converter = _HEADER
+        self._sampler = sampler
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Trace an activity, and note the type of its error."""
@@ -202,14 +206,33 @@ class Interceptor(TracingInterceptor):
     ) -> type[TracingWorkflowInboundInterceptor]:
         """The part that runs within the workflow."""
         super().workflow_interceptor_class(input)
-        return _WorkflowPart
+        return type("WorkflowPart", (_WorkflowPart,), {"sampler": self._sampler})
 
 
 class _WorkflowPart(TracingWorkflowInboundInterceptor):
+    sampler: Sampler
+
     def __init__(self, next: WorkflowInboundInterceptor) -> None:
         super().__init__(next)
         self.text_map_propagator = _PROPAGATOR
         self.payload_converter = _HEADER
+
+    def _load_workflow_context_carrier(self) -> dict[str, Any]:
+        """The trace this belongs to: the caller's, else one that is derived from the chain of runs.
+
+        Derived, not drawn: a replay, another worker and the run that continues this one find the
+        same trace.
+        """
+        carrier = super()._load_workflow_context_carrier()
+        if carrier and "traceparent" in carrier:
+            return carrier
+        digest = hashlib.sha256(workflow.info().first_execution_run_id.encode()).hexdigest()
+        trace_id, span_id = digest[:32], digest[32:48]
+        decision = self.sampler.should_sample(None, int(trace_id, 16), "RunWorkflow").decision
+        self._workflow_context_carrier = {
+            "traceparent": f"00-{trace_id}-{span_id}-{int(decision.is_sampled()):02x}"
+        }
+        return self._workflow_context_carrier
 
 
 class _Typed(ActivityInboundInterceptor):

@@ -65,16 +65,17 @@ class Wire:
         Raises:
             ConnectorError: The host is unknown or unreachable, or TLS failed.
         """
-        seconds = endpoint.timeout.total_seconds()
-        try:
-            connection = socket.create_connection((endpoint.host, endpoint.port), seconds)
-        except (OSError, UnicodeError) as exc:
-            raise network_failure(exc, endpoint, "connecting") from exc
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = cls(endpoint, connection, tracing)
-        if endpoint.security is Security.TLS:
-            wire.secure()
-        return wire
+        with tracing.command("imap", "(connect)", **_where(endpoint)):
+            seconds = endpoint.timeout.total_seconds()
+            try:
+                connection = socket.create_connection((endpoint.host, endpoint.port), seconds)
+            except (OSError, UnicodeError) as exc:
+                raise network_failure(exc, endpoint, "connecting") from exc
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire = cls(endpoint, connection, tracing)
+            if endpoint.security is Security.TLS:
+                wire.secure()
+            return wire
 
     def secure(self) -> None:
         """Do the TLS handshake; whatever came before it in clear is forgotten (RFC 9051 §6.2.1)."""
@@ -89,12 +90,7 @@ class Wire:
 
     def step(self, verb: str) -> AbstractContextManager[Span]:
         """Trace a command by its verb."""
-        endpoint = self.endpoint
-        where: dict[str, str | int] = {
-            "server.address": endpoint.host,
-            "server.port": endpoint.port,
-        }
-        return self._tracing.command("imap", verb, **where)
+        return self._tracing.command("imap", verb, **_where(self.endpoint))
 
     def restart(self) -> None:
         """Give the server its whole time again."""
@@ -251,3 +247,7 @@ class Wire:
     def _lost(self, exc: BaseException, what: str) -> ConnectorError:
         self.close()
         return network_failure(exc, self.endpoint, what)
+
+
+def _where(endpoint: Endpoint) -> dict[str, str | int]:
+    return {"server.address": endpoint.host, "server.port": endpoint.port}

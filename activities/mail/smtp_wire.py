@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, cast
@@ -39,11 +39,11 @@ class SmtpWire:
         protocol: ClientProtocol,
         limit: timedelta,
         tracing: Tracing = NO_TRACING,
-        where: tuple[str, int] = ("", 0),
+        where: Mapping[str, str | int] | None = None,
     ) -> None:
         self._protocol = protocol
         self._tracing = tracing
-        self._where: dict[str, str | int] = {"server.address": where[0], "server.port": where[1]}
+        self._where = dict(where or {})
         self._posted: deque[str] = deque()
         self._seconds = limit.total_seconds()
         self._answer: asyncio.Task[aiosmtplib.SMTPResponse] | None = None
@@ -60,12 +60,21 @@ class SmtpWire:
         tracing: Tracing = NO_TRACING,
     ) -> SmtpWire:
         """Connect, with TLS from the first byte when there is a ``context`` (RFC 8314 §3)."""
-        loop = asyncio.get_running_loop()
         options: dict[str, Any] = {}
         if context is not None:
             # Later than the deadline around it, so that a slow handshake is always a TimeoutError.
             handshake = limit.total_seconds() + 1
             options = {"ssl": context, "ssl_handshake_timeout": handshake, "server_hostname": host}
+        where: dict[str, str | int] = {"server.address": host, "server.port": port}
+        with tracing.command("smtp", "(connect)", **where):
+            protocol = await cls._connect(host, port, limit, options)
+        return cls(protocol, limit, tracing, where)
+
+    @staticmethod
+    async def _connect(
+        host: str, port: int, limit: timedelta, options: dict[str, Any]
+    ) -> ClientProtocol:
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(limit.total_seconds()):
             _, protocol = await loop.create_connection(
                 lambda: ClientProtocol(loop),
@@ -74,7 +83,7 @@ class SmtpWire:
                 happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS,
                 **options,
             )
-        return cls(protocol, limit, tracing, (host, port))
+        return protocol
 
     @property
     def connected(self) -> bool:

@@ -45,10 +45,12 @@ from tools.temporal import DevServer
 
 SEND, RETRIEVE = WorkflowType.SEND_EMAIL, WorkflowType.RETRIEVE_EMAIL_MESSAGES
 
+# Without the project's own logging: what libraries and ours say must be fit to be seen by itself.
 _DEBUGGED_WORKER = """
 import asyncio, logging
 logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s %(message)s")
 import worker
+worker.configure = lambda settings: None
 asyncio.run(worker.main())
 """
 

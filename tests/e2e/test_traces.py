@@ -10,7 +10,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import (
+    Client,
+    Interceptor,
+    OutboundInterceptor,
+    StartWorkflowInput,
+    WorkflowFailureError,
+)
 from temporalio.contrib.opentelemetry import TracingInterceptor
 
 from models.connection import connect
@@ -103,7 +109,7 @@ async def test_one_trace_without_a_secret(
             }
             sent = await run(caller, SEND, {"account": account, "message": message})
             assert sent["status"] == "sent"
-            await self_check(receiver, exported(mine)[f"StartWorkflow:{SEND}"])
+            await assert_one_trace(receiver, exported(mine)[f"StartWorkflow:{SEND}"])
 
             # What goes wrong carries texts: of servers, of folders, of ours.
             wrong = connector.add_account(
@@ -146,23 +152,21 @@ async def test_one_trace_without_a_secret(
     assert [kind for kind, word in words.items() if word.encode() in everything] == []
     assert b"email-connector" in everything  # the service's name
     names = {span.name for span in receiver.spans}
-    assert {"AUTH", "EHLO", "(connect)", "LOGIN", "UID FETCH"} <= names | {"LOGIN"}
+    assert {"CAPABILITY", "AUTHENTICATE", "EXAMINE", "UID SEARCH", "UID FETCH"} <= names
     failed = [s for s in receiver.spans if s.attributes.get("error.type") == "FolderNotFound"]
     assert failed
     reads = [s for s in receiver.spans if s.name == "RunActivity:content.read_message"]
-    assert {lineage(s, receiver.spans)[-1] for s in reads} == {"RunWorkflow:GetEmailMessage"}
+    runs = [s for s in receiver.spans if s.name == "RunWorkflow:GetEmailMessage"]
+    assert {s.trace_id for s in reads} == {s.trace_id for s in runs}
     assert len({s.trace_id for s in reads}) == 4
 
 
-async def self_check(receiver: Receiver, start: tuple[bytes, bytes]) -> None:
+async def assert_one_trace(receiver: Receiver, start: tuple[bytes, bytes]) -> None:
     """The send is one trace, from the caller to the commands."""
     trace_id, span_id = start
 
-    def complete(spans: list[Received]) -> bool:
-        ours = {s.name for s in spans if s.trace_id == trace_id}
-        return {"QUIT", "RunActivity:sending.settle_delivery"} <= ours or "QUIT" in ours
-
-    await receiver.wait_for(complete)
+    last = "RunActivity:sending.transmit_delivery"
+    await receiver.wait_for(lambda spans: (trace_id, last) in {(s.trace_id, s.name) for s in spans})
     ours = [span for span in receiver.spans if span.trace_id == trace_id]
     commands = [s for s in ours if s.attributes.get("network.protocol.name") == "smtp"]
     assert [s.name for s in commands] == [
@@ -170,6 +174,7 @@ async def self_check(receiver: Receiver, start: tuple[bytes, bytes]) -> None:
         "(greeting)",
         "EHLO",
         "AUTH",
+        "(answer)",  # to the challenge of CRAM-MD5: no verb, and nothing of what it says
         "MAIL",
         "RCPT",
         "DATA",
@@ -182,13 +187,13 @@ async def self_check(receiver: Receiver, start: tuple[bytes, bytes]) -> None:
         assert lineage(command, ours)[1:] == [
             "RunActivity:sending.transmit_delivery",
             "StartActivity:sending.transmit_delivery",
-            f"RunWorkflow:{SEND}",
         ]
     codes = {s.name: s.attributes.get("smtp.reply_code") for s in commands}
     assert codes["MAIL"] == 250
     assert codes["DATA"] == 354
-    root = next(s for s in ours if s.name == f"RunWorkflow:{SEND}")
-    assert root.parent_id == span_id
+    # The SDK hangs all spans of a workflow on the one that started it.
+    tops = {s.name for s in ours if s.parent_id == span_id}
+    assert {f"RunWorkflow:{SEND}", "StartActivity:sending.transmit_delivery"} <= tops
 
 
 async def read_with(client: Client, request: Any, header: bytes | None) -> None:
@@ -198,8 +203,6 @@ async def read_with(client: Client, request: Any, header: bytes | None) -> None:
         if header is not None
         else {}
     )
-
-    from temporalio.client import Interceptor, OutboundInterceptor, StartWorkflowInput
 
     class Forged(OutboundInterceptor):
         async def start_workflow(self, input: StartWorkflowInput) -> Any:
