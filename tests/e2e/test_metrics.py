@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import func
 from sqlmodel import col, select
 from temporalio.client import Client, WorkflowFailureError
@@ -43,10 +44,12 @@ class Watched:
     def page(self) -> Page:
         return Page(self.address)
 
-    def counts(self, *columns: Any, where: Any = True) -> dict[tuple[str, ...], int]:
+    def counts(self, *columns: Any) -> dict[tuple[str, ...], int]:
         """Rows by the values of columns, as the labels of a metric would have them."""
         with self.connector.store.database.read() as session:
-            rows = session.exec(select(*columns, func.count()).where(where).group_by(*columns))
+            rows = session.connection().execute(
+                sqlalchemy.select(*columns, func.count()).group_by(*columns)
+            )
             return {tuple(value or "" for value in row[:-1]): row[-1] for row in rows}
 
 
