@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -26,7 +27,7 @@ from models.settings import Settings
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _PACKAGES: Final = ("activities", "host", "models", "starter", "workflows")
-_OURS: Final = (str(_ROOT / "worker.py"), *(f"{_ROOT / name}/" for name in _PACKAGES))
+_OURS: Final = frozenset({_ROOT / "worker.py", *(_ROOT / name for name in _PACKAGES)})
 _KNOWN: Final = frozenset(
     {
         "Completing activity as failed",
@@ -123,7 +124,7 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _message(record: logging.LogRecord) -> str:
-    if record.pathname.startswith(_OURS):
+    if _is_ours(record.pathname):
         return _one_line(record.getMessage())
     text = record.msg if isinstance(record.msg, str) else ""
     if hasattr(record, "temporal_log"):
@@ -134,6 +135,13 @@ def _message(record: logging.LogRecord) -> str:
     if record.args and template:
         return _one_line(text)
     return f"{_WITHHELD} {record.module}:{record.lineno}"
+
+
+@lru_cache(maxsize=4096)
+def _is_ours(path: str) -> bool:
+    """Whether the code that wrote a line is this project's."""
+    resolved = Path(path).resolve()
+    return not _OURS.isdisjoint((resolved, *resolved.parents))
 
 
 def _one_line(text: str) -> str:

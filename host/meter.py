@@ -73,7 +73,9 @@ class TemporalMetrics:
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         """Add a value to a histogram."""
-        cast(MetricHistogramFloat, self._labelled(metric, tuple(labels.items()))).record(value)
+        # A clock that was set back makes a duration negative, which the meter would refuse.
+        histogram = cast(MetricHistogramFloat, self._labelled(metric, tuple(labels.items())))
+        histogram.record(max(0.0, value))
 
     def set(self, metric: Metric, value: float, **labels: str) -> None:
         """Set a gauge."""

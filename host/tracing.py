@@ -17,7 +17,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace import get_current_span as current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -66,7 +66,9 @@ class Traces:
     """
 
     def __init__(self, exporter: SpanExporter | None = None) -> None:
-        named = "OTEL_SERVICE_NAME" in os.environ
+        named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(
+            "OTEL_RESOURCE_ATTRIBUTES", ""
+        )
         resource = Resource.create({} if named else {"service.name": "email-connector"})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         reduced = OnlyWhatMayLeave(exporter or OTLPSpanExporter())
@@ -224,14 +226,13 @@ class _WorkflowPart(TracingWorkflowInboundInterceptor):
         same trace.
         """
         carrier = super()._load_workflow_context_carrier()
-        if carrier and "traceparent" in carrier:
+        if carrier and current_span(_PROPAGATOR.extract(carrier)).get_span_context().is_valid:
             return carrier
         digest = hashlib.sha256(workflow.info().first_execution_run_id.encode()).hexdigest()
         trace_id, span_id = digest[:32], digest[32:48]
-        decision = self.sampler.should_sample(None, int(trace_id, 16), "RunWorkflow").decision
-        self._workflow_context_carrier = {
-            "traceparent": f"00-{trace_id}-{span_id}-{int(decision.is_sampled()):02x}"
-        }
+        sampled = self.sampler.should_sample(None, int(trace_id, 16), "RunWorkflow")
+        flag = int(sampled.decision is Decision.RECORD_AND_SAMPLE)
+        self._workflow_context_carrier = {"traceparent": f"00-{trace_id}-{span_id}-{flag:02x}"}
         return self._workflow_context_carrier
 
 

@@ -100,4 +100,4 @@ def _count(kind: CallbackKind, outcome: str, started: float) -> None:
     )
     meter.create_counter(CALLBACKS.name, CALLBACKS.description).add(1)
     duration = meter.create_histogram_float(CALLBACK_DURATION.name, CALLBACK_DURATION.description)
-    duration.record(workflow.time() - started)
+    duration.record(max(0.0, workflow.time() - started))

@@ -99,7 +99,8 @@ class Committer:
             reason = error if isinstance(error, ConnectorError) else _internal(error)
             failed = [(future, reason) for _, future, heard in waiting if heard]
             done = []
-        self._metrics.observe(COMMIT_GROUP, len(group))
+        else:
+            self._metrics.observe(COMMIT_GROUP, len(group))
         for future, result in done:
             future.set_result(result)
         for future, problem in failed:
