@@ -9,6 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from temporalio.worker import Worker
 
 
+_LOOK_SECONDS = 0.02
+
+
 class Crew:
     """The workers of a process.
 
@@ -28,7 +31,7 @@ class Crew:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Run all of them while the block runs.
+        """Run all of them while the block runs; it begins when all of them poll.
 
         When it ends no worker takes new work; steps that are under way get the grace, then they
         are cancelled. The block ends with the error of a worker that cannot go on.
@@ -37,6 +40,9 @@ class Crew:
             for worker in self._workers:
                 await stack.enter_async_context(worker)
             try:
+                # One that cannot begin (no such namespace) cancels this.
+                while not all(worker.is_running for worker in self._workers):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_SECONDS)
                 yield
             finally:
                 await self._stop()
