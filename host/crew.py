@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from temporalio.worker import Worker
 
-
 _LOOK_SECONDS = 0.02
 
 
