@@ -10,6 +10,7 @@ import contextlib
 import re
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from io import BytesIO
 from typing import Final
@@ -59,8 +60,15 @@ class Wire:
         self.restart()
 
     @classmethod
-    def connect(cls, endpoint: Endpoint, tracing: Tracing = NO_TRACING) -> Wire:
+    def connect(
+        cls,
+        endpoint: Endpoint,
+        tracing: Tracing = NO_TRACING,
+        opened: Callable[[Wire], None] | None = None,
+    ) -> Wire:
         """Open a connection; with security 'tls' the TLS handshake is done (RFC 8314 §3.2).
+
+        ``opened`` is called before that: from then on it can be cut.
 
         Raises:
             ConnectorError: The host is unknown or unreachable, or TLS failed.
@@ -73,6 +81,8 @@ class Wire:
                 raise network_failure(exc, endpoint, "connecting") from exc
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             wire = cls(endpoint, connection, tracing)
+            if opened is not None:
+                opened(wire)
             if endpoint.security is Security.TLS:
                 wire.secure()
             return wire
@@ -83,7 +93,13 @@ class Wire:
         self._buffer, self._at = b"", 0
         try:
             self._socket.settimeout(self._timeout)
-            self._socket = context.wrap_socket(self._socket, server_hostname=self.endpoint.host)
+            secured = context.wrap_socket(
+                self._socket,
+                server_hostname=self.endpoint.host,
+                do_handshake_on_connect=False,
+            )
+            self._socket = secured  # before the handshake, so that ``cut`` finds it
+            secured.do_handshake()
         except (OSError, ValueError) as exc:
             raise self._lost(exc, "starting TLS") from exc
         self.restart()

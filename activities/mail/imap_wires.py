@@ -21,13 +21,7 @@ class Wires:
 
     def connect(self, endpoint: Endpoint) -> Wire:
         """Open a connection (``Wire.connect``)."""
-        wire = Wire.connect(endpoint, self._tracing)
-        with self._lock:
-            self._open.add(wire)
-            cut = self._cut
-        if cut:
-            wire.cut()
-        return wire
+        return Wire.connect(endpoint, self._tracing, self._note)
 
     def cut(self) -> None:
         """Cut all connections, those to come as well: whoever waits on one hears at once."""
@@ -35,4 +29,11 @@ class Wires:
             self._cut = True
             wires = list(self._open)
         for wire in wires:
+            wire.cut()
+
+    def _note(self, wire: Wire) -> None:
+        with self._lock:
+            self._open.add(wire)
+            cut = self._cut
+        if cut:
             wire.cut()
