@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +22,7 @@ from activities.errors import ErrorTranslation
 from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
 from activities.mailbox import MailboxActivities
+from activities.ports import Metrics, Tracing
 from activities.reading import ReadingActivities
 from activities.replication.fetching import Fetching
 from activities.replication.opening import Opening
@@ -32,6 +32,15 @@ from activities.sending import SendingActivities
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.readers import Readers
+from activities.unwatched import NO_METRICS, NO_TRACING
+from host.backlog import backlog_watched
+from host.crew import Crew
+from host.ending import told_to_stop
+from host.health import database_answers, health_served, temporal_answers
+from host.logs import configure
+from host.meter import metrics_of, open_runtime
+from host.reporting import StepReport
+from host.trace_switch import open_traces
 from models.connection import connect
 from models.names import TaskQueue
 from models.settings import Settings
@@ -47,15 +56,30 @@ SANDBOX = SandboxRestrictions.default.with_import_notification_policy(
 
 
 @asynccontextmanager
-async def running(settings: Settings, store: Store, client: Client) -> AsyncIterator[None]:
+async def running(
+    settings: Settings,
+    store: Store,
+    client: Client,
+    *,
+    metrics: Metrics = NO_METRICS,
+    tracing: Tracing = NO_TRACING,
+) -> AsyncIterator[None]:
     """Run all workers while the block runs; leaving stops them gracefully."""
-    committer = Committer(store.database)
+    committer = Committer(store.database, metrics)
     readers = Readers(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
-    transport, connector = SmtpClient(), ImapConnector(max_literal=settings.max_message_bytes)
+    transport = SmtpClient(metrics=metrics, tracing=tracing)
+    connector = ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing)
     composing = ComposingActivities(store.database, store.accounts, store.content, runs, settings)
     sending = SendingActivities(
-        store.database, committer, readers, store.accounts, store.content, transport, settings
+        store.database,
+        committer,
+        readers,
+        store.accounts,
+        store.content,
+        transport,
+        settings,
+        metrics,
     )
     mailbox = MailboxActivities(
         store.database,
@@ -85,7 +109,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
                 seconds=min(3, settings.heartbeat_timeout_seconds / 4)
             ),
             graceful_shutdown_timeout=grace,
-            interceptors=[ErrorTranslation()],
+            interceptors=[StepReport(), ErrorTranslation()],
         )
 
     workers = [
@@ -128,10 +152,18 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
             settings.crypto_concurrency,
         ),
     ]
+    crew = Crew(workers, settings.shutdown_seconds, connector.cut)
+    parts = {
+        "temporal": temporal_answers(client),
+        "database": database_answers(store.database),
+        "pollers": crew.polls,
+    }
     try:
-        async with AsyncExitStack() as stack:
-            for each in workers:
-                await stack.enter_async_context(each)
+        async with (
+            health_served(settings.health_address, parts),
+            backlog_watched(readers, metrics),
+            crew.working(),
+        ):
             yield
     finally:
         committer.close()
@@ -140,18 +172,24 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
 
 async def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = Settings()
-    store = open_store(settings)
-    client = await connect(settings, data_converter(store.keys.payloads))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    async with running(settings, store, client):
+    configure(settings)
+    runtime = open_runtime(settings)
+    metrics = metrics_of(runtime, settings)
+    traces = open_traces()
+    store = open_store(settings, metrics)
+    client = await connect(
+        settings,
+        data_converter(store.keys.payloads),
+        runtime=runtime,
+        interceptors=[traces.interceptor] if traces else [],
+    )
+    async with running(settings, store, client, metrics=metrics, tracing=traces or NO_TRACING):
         logging.getLogger("worker").info("worker ready")
-        await stop.wait()
+        await told_to_stop(settings.shutdown_seconds)
     store.close()
+    if traces:
+        traces.close()
 
 
 if __name__ == "__main__":

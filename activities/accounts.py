@@ -49,7 +49,7 @@ class AccountActivities:
         except ConnectorError as error:
             return _failed(account.id, error)
 
-    @activity.defn(name=ActivityName.CHECK_INCOMING)
+    @activity.defn(name=ActivityName.CHECK_INCOMING, no_thread_cancel_exception=True)
     def check_incoming(self, request: AccountReference) -> ServerCheck:
         """Connect and log in to the incoming server; no mail is read."""
         try:

@@ -16,7 +16,7 @@ class CallbackActivities:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
-    @activity.defn(name=ActivityName.CALLBACK_STATE)
+    @activity.defn(name=ActivityName.CALLBACK_STATE, no_thread_cancel_exception=True)
     def read_callback_state(self, request: CallbackStateInput) -> CallbackState:
         """Whether the callback with this workflow id has completed."""
         with blocking_heartbeats():

@@ -42,7 +42,7 @@ class ComposingActivities:
         self._runs = runs
         self._settings = settings
 
-    @activity.defn(name=ActivityName.COMPOSE)
+    @activity.defn(name=ActivityName.COMPOSE, no_thread_cancel_exception=True)
     def compose_message(self, request: ComposeInput) -> SendPlan:
         """Build the mail once and store it; a repeated request meets what it stored before."""
         with blocking_heartbeats():
@@ -57,7 +57,7 @@ class ComposingActivities:
                 epoch = ledger.epoch_of(session, known.delivery_id)
             return self._plan(account, request, known, epoch, driver=driver)
 
-    @activity.defn(name=ActivityName.WATCH)
+    @activity.defn(name=ActivityName.WATCH, no_thread_cancel_exception=True)
     def watch_delivery(self, request: WatchInput) -> WatchResult:
         """What became of a mail that another workflow sends, and whether it is ours by now."""
         with blocking_heartbeats():

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 
 from temporalio import activity
+from temporalio.exceptions import CancelledError
 
 
 @contextlib.asynccontextmanager
@@ -51,6 +52,16 @@ def blocking_heartbeats() -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def stop_if_cancelled() -> None:
+    """End a step that blocks its thread when it is cancelled or its worker stops.
+
+    Called between two mails. The SDK could raise anywhere in the thread instead, but a reader of
+    mails that never fails would take that for a mail it cannot read.
+    """
+    if activity.in_activity() and activity.is_cancelled():
+        raise CancelledError("cancelled between two mails")
 
 
 def _interval() -> float:

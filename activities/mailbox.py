@@ -63,14 +63,14 @@ class MailboxActivities:
         self._fetching = fetching
         self._settling = settling
 
-    @activity.defn(name=ActivityName.LIST_FOLDERS)
+    @activity.defn(name=ActivityName.LIST_FOLDERS, no_thread_cancel_exception=True)
     def list_folders(self, request: AccountReference) -> GetFolderNamesResult:
         """All folders of the account's incoming server."""
         account, endpoint = incoming(self._database, self._accounts, request.account)
         with self._connector.connect(endpoint) as mailbox:
             return GetFolderNamesResult(account_id=account.id, folders=mailbox.folders())
 
-    @activity.defn(name=ActivityName.OPEN_RETRIEVAL)
+    @activity.defn(name=ActivityName.OPEN_RETRIEVAL, no_thread_cancel_exception=True)
     def open_retrieval(self, request: OpenRetrievalInput) -> RetrievalPlan:
         """Take the folder and plan the run.
 
@@ -82,7 +82,7 @@ class MailboxActivities:
         except ConnectorError as error:
             raise application_error(error, non_retryable=self._hopeless(error)) from None
 
-    @activity.defn(name=ActivityName.FETCH_BATCH)
+    @activity.defn(name=ActivityName.FETCH_BATCH, no_thread_cancel_exception=True)
     def fetch_batch(self, request: BatchInput) -> BatchResult:
         """Fetch, parse and store one batch. On return all of it is committed."""
         with blocking_heartbeats():
@@ -100,7 +100,7 @@ class MailboxActivities:
             with self._database.read() as session:
                 return self._fetching.result(session, plan, batch_id)
 
-    @activity.defn(name=ActivityName.SETTLE_BATCH)
+    @activity.defn(name=ActivityName.SETTLE_BATCH, no_thread_cancel_exception=True)
     def settle_batch(self, request: SettleBatchInput) -> SettleBatchResult:
         """The callback has completed: acknowledge, handle on the server, advance the cursor."""
         with blocking_heartbeats():
@@ -119,7 +119,7 @@ class MailboxActivities:
                 # Counted in the store: an attempt before this one may have done part of it.
                 return SettleBatchResult(handled=mailboxes.handled(session, plan, batch.id))
 
-    @activity.defn(name=ActivityName.CLOSE_RETRIEVAL)
+    @activity.defn(name=ActivityName.CLOSE_RETRIEVAL, no_thread_cancel_exception=True)
     def close_retrieval(self, request: CloseRetrievalInput) -> None:
         """Free the folder and write the end into the timeline."""
         error = request.error

@@ -20,6 +20,7 @@ from models.delivery import Phase
 from models.errors import ConnectorError, ErrorType
 from models.mailbox import FolderInfo
 from models.message import AttachmentPosition
+from models.metrics import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,3 +262,33 @@ class Runs(Protocol):
         Raises:
             ConnectorError: ``StoreUnavailable`` when Temporal does not answer.
         """
+
+
+# --- Watching -----------------------------------------------------------------------------------
+
+
+class Metrics(Protocol):
+    """Where figures go. Never raises, may be called from any thread, and takes microseconds."""
+
+    def add(self, metric: Metric, amount: int = 1, **labels: str) -> None:
+        """Add to a counter."""
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """Add a value to a histogram."""
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        """Set a gauge."""
+
+
+class Span(Protocol):
+    """A step of a trace."""
+
+    def fact(self, name: str, value: str | int) -> None:
+        """Note a code, a count or a size; never what a mail, a folder or a person is called."""
+
+
+class Tracing(Protocol):
+    """Where the steps of a conversation with a server are written down."""
+
+    def command(self, protocol: str, verb: str, **facts: str | int) -> AbstractContextManager[Span]:
+        """A step named by its verb alone; an error within leaves its type, not its text."""

@@ -25,7 +25,7 @@ class ReadingActivities:
         self._database = database
         self._links = links
 
-    @activity.defn(name=ActivityName.READ_MESSAGE)
+    @activity.defn(name=ActivityName.READ_MESSAGE, no_thread_cancel_exception=True)
     def read_message(self, request: GetEmailMessageInput) -> GetEmailMessageResult:
         """The envelope of a mail and links to its content; never the content itself."""
         with self._database.read() as session:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from temporalio import activity
 from activities.heartbeat import blocking_heartbeats, heartbeats
 from activities.ports import (
     Endpoint,
+    Metrics,
     Reply,
     SmtpFailure,
     SmtpSession,
@@ -31,6 +33,8 @@ from activities.store.content import ContentStore
 from activities.store.engine import Database
 from activities.store.ledger import AttemptTicket, Verdict
 from activities.store.readers import Readers
+from activities.timing import timed
+from activities.unwatched import NO_METRICS
 from models.delivery import (
     DeliveryReport,
     Phase,
@@ -42,6 +46,7 @@ from models.delivery import (
 from models.errors import ConnectorError, ErrorType
 from models.failure import Failure
 from models.ids import derived_id
+from models.metrics import SMTP_PHASE
 from models.names import ActivityName
 from models.settings import Settings
 
@@ -81,8 +86,10 @@ class SendingActivities:
         content: ContentStore,
         transport: SmtpTransport,
         settings: Settings,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         self._database = database
+        self._metrics = metrics
         self._committer = committer
         self._readers = readers
         self._accounts = accounts
@@ -121,7 +128,7 @@ class SendingActivities:
             await self._record(ticket, progress)
         return await self._report(request.delivery_id, progress.error)
 
-    @activity.defn(name=ActivityName.TAKE_OVER)
+    @activity.defn(name=ActivityName.TAKE_OVER, no_thread_cancel_exception=True)
     def take_over_delivery(self, request: TakeOverInput) -> DeliveryReport:
         """Fence off a lost attempt and label what it left behind."""
         with blocking_heartbeats(), self._database.write() as session:
@@ -130,7 +137,7 @@ class SendingActivities:
                 ledger.reopen_unknown(session, request.delivery_id)
             return ledger.report(session, request.delivery_id)
 
-    @activity.defn(name=ActivityName.SETTLE)
+    @activity.defn(name=ActivityName.SETTLE, no_thread_cancel_exception=True)
     def settle_delivery(self, request: SettleInput) -> DeliveryReport:
         """Give up what is still open and state the result."""
         with blocking_heartbeats(), self._database.write() as session:
@@ -163,17 +170,19 @@ class SendingActivities:
     async def _transaction(
         self, session: SmtpSession, ticket: AttemptTicket, raw: bytes, progress: _Progress
     ) -> None:
-        replies = await session.envelope(
-            ticket.envelope_from,
-            list(ticket.recipients.values()),
-            len(raw),
-            ascii_only=raw.isascii(),
-        )
+        with self._timed("envelope"):
+            replies = await session.envelope(
+                ticket.envelope_from,
+                list(ticket.recipients.values()),
+                len(raw),
+                ascii_only=raw.isascii(),
+            )
         accepted = self._sort(ticket.recipients, replies, progress)
         if not accepted:
             await session.reset()
             return
-        await session.body(raw)
+        with self._timed("body"):
+            await session.body(raw)
         started = time.monotonic()
         await self._committer.commit(lambda s: ledger.intend_dot(s, ticket, accepted))
         if time.monotonic() - started > self._settings.heartbeat_timeout_seconds / 2:
@@ -185,12 +194,16 @@ class SendingActivities:
             )
         progress.at_dot = accepted
         patience = timedelta(seconds=self._settings.final_reply_seconds)
-        reply = await session.end_of_data(patience)
+        with self._timed("final_reply"):
+            reply = await session.end_of_data(patience)
         progress.at_dot = ()
         verdict = _verdict(reply)
         progress.verdicts.update(dict.fromkeys(accepted, verdict))
         if reply.temporary:
             progress.error = _reply_failure(reply, Phase.REPLY)
+
+    def _timed(self, phase: str) -> AbstractContextManager[None]:
+        return timed(self._metrics, SMTP_PHASE, phase=phase)
 
     @staticmethod
     def _sort(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -70,6 +71,30 @@ class Settings(BaseSettings):
     """Grace for running activities when a worker is told to stop."""
     max_message_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     """Largest mail read from a server."""
+
+    metrics_address: str | None = None
+    """``[IP:]PORT`` of the page of Prometheus metrics, ``/metrics``; without an IP on loopback."""
+    health_address: str | None = None
+    """``[IP:]PORT`` of ``/healthz`` and ``/readyz``; without an IP on loopback."""
+    log_format: Literal["plain", "json"] = "plain"
+    """``json`` for one object a line."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged."""
+
+    @field_validator("metrics_address", "health_address")
+    @classmethod
+    def _listener(cls, value: str | None) -> str | None:
+        """Return IP:PORT; empty means none, and who names no IP is not heard from outside."""
+        if not value:
+            return None
+        host, _, port = value.rpartition(":")
+        try:
+            ip = ip_address(host.strip("[]") if host else "127.0.0.1")
+        except ValueError:
+            raise ValueError("give [IP:]PORT; an IP, not a name") from None
+        if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError("give [IP:]PORT with a port from 1 to 65535")
+        return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
     @field_validator("retry_delays_seconds")
     @classmethod

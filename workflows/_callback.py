@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from models.errors import ErrorType
     from models.ids import callback_workflow_id
+    from models.metrics import CALLBACK_DURATION, CALLBACKS
     from models.names import ActivityName
     from workflows._steps import step
 
@@ -63,6 +64,7 @@ async def run_callback(
 async def _run_child(
     kind: CallbackKind, spec: CallbackSpec, workflow_id: str, argument: BaseModel | RawValue
 ) -> None:
+    started = workflow.time()
     try:
         await workflow.execute_child_workflow(
             spec.workflow,
@@ -80,6 +82,7 @@ async def _run_child(
     except ChildWorkflowError as error:
         if is_cancelled_exception(error) and workflow.cancellation_reason() is not None:
             raise  # we are being cancelled, and the child with us
+        _count(kind, "failed", started)
         raise ApplicationError(
             f"callback {kind.value} (workflow {spec.workflow} on queue {spec.task_queue}) did not "
             "complete; the mails of this batch stay on the server and come again with the next run",
@@ -87,3 +90,14 @@ async def _run_child(
             type=ErrorType.CALLBACK_FAILED.value,
             non_retryable=True,
         ) from error
+    _count(kind, "completed", started)
+
+
+def _count(kind: CallbackKind, outcome: str, started: float) -> None:
+    # The workflow's own meter: what is replayed is not counted again.
+    meter = workflow.metric_meter().with_additional_attributes(
+        {"kind": kind.value, "outcome": outcome}
+    )
+    meter.create_counter(CALLBACKS.name, CALLBACKS.description).add(1)
+    duration = meter.create_histogram_float(CALLBACK_DURATION.name, CALLBACK_DURATION.description)
+    duration.record(max(0.0, workflow.time() - started))

@@ -18,7 +18,9 @@ from activities.mail.imap_login import log_in
 from activities.mail.imap_refusal import Refused, refusal, refusal_type
 from activities.mail.imap_sets import MAX_UID, Range, ranges_of, rendered
 from activities.mail.imap_text import Literal, flag_list, folder_name, message_literal, quoted
-from activities.ports import Endpoint, FetchedMail, FolderState, Mailbox
+from activities.mail.imap_wires import Wires
+from activities.ports import Endpoint, FetchedMail, FolderState, Mailbox, Tracing
+from activities.unwatched import NO_TRACING
 from models.errors import ConnectorError, ErrorType
 from models.mailbox import FolderInfo
 
@@ -32,10 +34,12 @@ class ImapConnector:
 
     Args:
         max_literal: Octets of the largest mail that is fetched.
+        tracing: Where the commands are written down.
     """
 
-    def __init__(self, max_literal: int = MAX_LITERAL) -> None:
+    def __init__(self, max_literal: int = MAX_LITERAL, tracing: Tracing = NO_TRACING) -> None:
         self._max_literal = max_literal
+        self._wires = Wires(tracing)
 
     @contextmanager
     def connect(self, endpoint: Endpoint) -> Iterator[Mailbox]:
@@ -44,11 +48,15 @@ class ImapConnector:
         Raises:
             ConnectorError: Any of it failed.
         """
-        client = log_in(endpoint)
+        client = log_in(endpoint, self._wires)
         try:
             yield ImapMailbox(client, self._max_literal)
         finally:
             client.leave()
+
+    def cut(self) -> None:
+        """Cut all connections, from any thread: for whoever uses them they are lost."""
+        self._wires.cut()
 
 
 class ImapMailbox:

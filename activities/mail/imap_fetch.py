@@ -71,7 +71,9 @@ class _Fetch:
                 return
             tag, run = sent.popleft()
             ahead -= len(run)
-            yield from self._answer(tag, run)
+            with self._wire.step("UID FETCH") as step:
+                step.fact("imap.mails", len(run))
+                yield from self._answer(tag, run)
 
     def _send(self, tag: bytes, run: list[int]) -> None:
         (uid_set,) = rendered(ranges_of(run))

@@ -7,7 +7,7 @@ reading, sending and completing of commands are replaced here; its state and par
 from __future__ import annotations
 
 import imaplib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
@@ -87,6 +87,10 @@ class GuardedIMAP4(imaplib.IMAP4):
         """
         # All before the first octet leaves: half a command would make nonsense of the next one.
         encoded = [a if isinstance(a, Literal) else a.encode("ascii") for a in arguments]
+        with self.wire.step(name):
+            return self._run(name, encoded)
+
+    def _run(self, name: str, encoded: Sequence[bytes]) -> Status:
         tag: bytes = self._new_tag()
         self._begin()
         line = tag + b" " + name.encode("ascii")
@@ -135,6 +139,12 @@ class GuardedIMAP4(imaplib.IMAP4):
         self.untagged_responses.clear()
         self._octets = self._lines = 0
         self.wire.restart()
+
+    def _simple_command(self, name: str, *args: Any) -> tuple[str, list[bytes]]:
+        verb = f"{name} {args[0]}" if name == "UID" and args else name
+        with self.wire.step(verb):
+            answer: tuple[str, list[bytes]] = cast(Any, super())._simple_command(name, *args)
+            return answer
 
     def _command(self, name: str, *args: Any) -> bytes:
         self._begin()

@@ -9,6 +9,7 @@ from activities.mail.imap_guard import GuardedClient, GuardedIMAP4, understood
 from activities.mail.imap_refusal import Refused, Status, login_refusal_type, refusal
 from activities.mail.imap_text import astring, checked
 from activities.mail.imap_wire import Wire
+from activities.mail.imap_wires import Wires
 from activities.ports import Endpoint
 from models.account import LoginMethod, Security
 from models.errors import ConnectorError, ErrorType, bounded
@@ -17,7 +18,7 @@ _PREAUTHENTICATED: Final = "AUTH"
 _PLAIN: Final = "AUTH=PLAIN"
 
 
-def log_in(endpoint: Endpoint) -> GuardedClient:
+def log_in(endpoint: Endpoint, wires: Wires) -> GuardedClient:
     """Connect, secure the connection as configured, and log in.
 
     The password leaves only after TLS where TLS is configured: a server that does not offer it,
@@ -27,7 +28,7 @@ def log_in(endpoint: Endpoint) -> GuardedClient:
         ConnectorError: Any of it failed; the connection is closed.
     """
     _check_credentials(endpoint)
-    wire = Wire.connect(endpoint)
+    wire = wires.connect(endpoint)
     try:
         with understood(wire, "connecting"):
             client = GuardedClient(wire)

@@ -10,12 +10,15 @@ import contextlib
 import re
 import socket
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from io import BytesIO
 from typing import Final
 
 from activities.mail.errors import network_failure, server_name
 from activities.mail.tls import client_context
-from activities.ports import Endpoint
+from activities.ports import Endpoint, Span, Tracing
+from activities.unwatched import NO_TRACING
 from models.account import Security
 from models.errors import ConnectorError, ErrorType
 
@@ -37,15 +40,19 @@ class Wire:
     Args:
         endpoint: The server, and how long it may take.
         connection: A connected socket, under TLS where that comes first.
+        tracing: Where the commands are written down.
     """
 
-    def __init__(self, endpoint: Endpoint, connection: socket.socket) -> None:
+    def __init__(
+        self, endpoint: Endpoint, connection: socket.socket, tracing: Tracing = NO_TRACING
+    ) -> None:
         self.endpoint = endpoint
         self.closed = False
         self.reserved = False
         """A FETCH is under way: any other command would take its answers."""
         self.received = 0
         self._socket = connection
+        self._tracing = tracing
         self._timeout = endpoint.timeout.total_seconds()
         self._deadline = 0.0
         self._buffer = b""
@@ -53,22 +60,32 @@ class Wire:
         self.restart()
 
     @classmethod
-    def connect(cls, endpoint: Endpoint) -> Wire:
+    def connect(
+        cls,
+        endpoint: Endpoint,
+        tracing: Tracing = NO_TRACING,
+        opened: Callable[[Wire], None] | None = None,
+    ) -> Wire:
         """Open a connection; with security 'tls' the TLS handshake is done (RFC 8314 §3.2).
+
+        ``opened`` is called before that: from then on it can be cut.
 
         Raises:
             ConnectorError: The host is unknown or unreachable, or TLS failed.
         """
-        seconds = endpoint.timeout.total_seconds()
-        try:
-            connection = socket.create_connection((endpoint.host, endpoint.port), seconds)
-        except (OSError, UnicodeError) as exc:
-            raise network_failure(exc, endpoint, "connecting") from exc
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = cls(endpoint, connection)
-        if endpoint.security is Security.TLS:
-            wire.secure()
-        return wire
+        with tracing.command("imap", "(connect)", **_where(endpoint)):
+            seconds = endpoint.timeout.total_seconds()
+            try:
+                connection = socket.create_connection((endpoint.host, endpoint.port), seconds)
+            except (OSError, UnicodeError) as exc:
+                raise network_failure(exc, endpoint, "connecting") from exc
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire = cls(endpoint, connection, tracing)
+            if opened is not None:
+                opened(wire)
+            if endpoint.security is Security.TLS:
+                wire.secure()
+            return wire
 
     def secure(self) -> None:
         """Do the TLS handshake; whatever came before it in clear is forgotten (RFC 9051 §6.2.1)."""
@@ -76,10 +93,20 @@ class Wire:
         self._buffer, self._at = b"", 0
         try:
             self._socket.settimeout(self._timeout)
-            self._socket = context.wrap_socket(self._socket, server_hostname=self.endpoint.host)
+            secured = context.wrap_socket(
+                self._socket,
+                server_hostname=self.endpoint.host,
+                do_handshake_on_connect=False,
+            )
+            self._socket = secured  # before the handshake, so that ``cut`` finds it
+            secured.do_handshake()
         except (OSError, ValueError) as exc:
             raise self._lost(exc, "starting TLS") from exc
         self.restart()
+
+    def step(self, verb: str) -> AbstractContextManager[Span]:
+        """Trace a command by its verb."""
+        return self._tracing.command("imap", verb, **_where(self.endpoint))
 
     def restart(self) -> None:
         """Give the server its whole time again."""
@@ -183,6 +210,12 @@ class Wire:
         with contextlib.suppress(OSError):
             self._socket.close()
 
+    def cut(self) -> None:
+        """Wake, from another thread, whoever waits here: for them the connection is lost."""
+        with contextlib.suppress(OSError):
+            # Below TLS: its own shutdown would take the session from under the thread that reads.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
     def violation(self, why: str) -> ConnectorError:
         """Drop the connection to a server that breaks the protocol, and return the error."""
         return self.failure(ErrorType.PROTOCOL_VIOLATION, f"the server breaks IMAP: {why}.")
@@ -230,3 +263,7 @@ class Wire:
     def _lost(self, exc: BaseException, what: str) -> ConnectorError:
         self.close()
         return network_failure(exc, self.endpoint, what)
+
+
+def _where(endpoint: Endpoint) -> dict[str, str | int]:
+    return {"server.address": endpoint.host, "server.port": endpoint.port}

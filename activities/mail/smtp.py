@@ -9,8 +9,14 @@ dot comes next.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from datetime import timedelta
 
 import aiosmtplib
@@ -22,10 +28,13 @@ from activities.mail.smtp_guard import check_ehlo_name, check_endpoint, wire_pat
 from activities.mail.smtp_login import log_in
 from activities.mail.smtp_wire import AnsweredEarlyError, SmtpWire
 from activities.mail.tls import client_context
-from activities.ports import Endpoint, Reply, SmtpFailure
+from activities.ports import Endpoint, Metrics, Reply, SmtpFailure, Tracing
+from activities.timing import timed
+from activities.unwatched import NO_METRICS, NO_TRACING
 from models.account import Security
 from models.delivery import Phase
 from models.errors import ErrorType
+from models.metrics import SMTP_PHASE
 
 _QUIT_SECONDS = 1.0
 _CLOSING = 421
@@ -37,12 +46,22 @@ class SmtpClient:
     Args:
         ehlo_name: What we call ourselves in EHLO; default: the address literal of the connection,
             which is always true and needs no DNS (RFC 5321 §4.1.3).
+        metrics: Told how long the phases took.
+        tracing: Where the commands are written down.
     """
 
-    def __init__(self, ehlo_name: str | None = None) -> None:
+    def __init__(
+        self,
+        ehlo_name: str | None = None,
+        *,
+        metrics: Metrics = NO_METRICS,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
         if ehlo_name is not None:
             check_ehlo_name(ehlo_name)
         self._ehlo_name = ehlo_name
+        self._metrics = metrics
+        self._tracing = tracing
 
     @asynccontextmanager
     async def session(self, endpoint: Endpoint) -> AsyncIterator[ClientSession]:
@@ -51,7 +70,7 @@ class SmtpClient:
         Raises:
             SmtpFailure: Something of that failed; its phase says what.
         """
-        session = ClientSession(endpoint, self._ehlo_name)
+        session = ClientSession(endpoint, self._ehlo_name, self._metrics, self._tracing)
         try:
             await session.open()
             yield session
@@ -75,12 +94,20 @@ class ClientSession:
         extensions: The same with its parameters.
     """
 
-    def __init__(self, endpoint: Endpoint, ehlo_name: str | None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ehlo_name: str | None,
+        metrics: Metrics = NO_METRICS,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
         self.phase = Phase.CONNECT
         self.capabilities: frozenset[str] = frozenset()
         self.extensions = Extensions()
         self._endpoint = endpoint
         self._ehlo_name = ehlo_name
+        self._metrics = metrics
+        self._tracing = tracing
         self._wire: SmtpWire | None = None
         self._unfinished = False
         self._accepted = 0
@@ -100,29 +127,38 @@ class ClientSession:
             context = await asyncio.to_thread(
                 client_context, endpoint.check_identity, endpoint.ca_file
             )
-        implicit = context if endpoint.security is Security.TLS else None
+        with self._timed("connect"):
+            wire = await self._connect(context if endpoint.security is Security.TLS else None)
+        if context is not None and endpoint.security is Security.STARTTLS:
+            with self._timed("tls"):
+                await self._secure(wire, context)
+        with self._timed("auth"), self._step(Phase.AUTH):
+            await log_in(wire, endpoint, self.extensions.mechanisms)
+
+    async def _connect(self, implicit: ssl.SSLContext | None) -> SmtpWire:
+        endpoint = self._endpoint
         with self._step(Phase.CONNECT):
             self._wire = wire = await SmtpWire.connect(
-                endpoint.host, endpoint.port, endpoint.timeout, implicit
+                endpoint.host, endpoint.port, endpoint.timeout, implicit, self._tracing
             )
         with self._step(Phase.BANNER):
             self._expect(await wire.greeting(), 220)
         await self._hello(wire)
-        if context is not None and endpoint.security is Security.STARTTLS:
-            with self._step(Phase.STARTTLS):
-                if "STARTTLS" not in self.capabilities:
-                    raise self._failure(
-                        ErrorType.TLS_UNAVAILABLE,
-                        "the server offers no STARTTLS. Use security 'tls' on the port for it "
-                        "(465), or ask the server's administrator; nothing was sent in clear.",
-                    )
-                reply = await wire.starttls(context, endpoint.host)
-                if not wire.over_tls:  # 220 alone starts TLS; no other reply may pass for it
-                    raise self._refused(reply)
-            # RFC 3207 §4.2: what was announced in clear may be forged; ask again.
-            await self._hello(wire)
-        with self._step(Phase.AUTH):
-            await log_in(wire, endpoint, self.extensions.mechanisms)
+        return wire
+
+    async def _secure(self, wire: SmtpWire, context: ssl.SSLContext) -> None:
+        with self._step(Phase.STARTTLS):
+            if "STARTTLS" not in self.capabilities:
+                raise self._failure(
+                    ErrorType.TLS_UNAVAILABLE,
+                    "the server offers no STARTTLS. Use security 'tls' on the port for it "
+                    "(465), or ask the server's administrator; nothing was sent in clear.",
+                )
+            reply = await wire.starttls(context, self._endpoint.host)
+            if not wire.over_tls:  # 220 alone starts TLS; no other reply may pass for it
+                raise self._refused(reply)
+        # RFC 3207 §4.2: what was announced in clear may be forged; ask again.
+        await self._hello(wire)
 
     async def envelope(
         self, sender: str, recipients: Sequence[str], size: int, *, ascii_only: bool = True
@@ -189,8 +225,10 @@ class ClientSession:
         self._encoder = DataEncoder()
         with self._step(Phase.BODY):
             wire.listen()
-            for chunk in encoded_chunks(content, self._encoder):
-                await wire.write(chunk)
+            with wire.step("(content)") as step:
+                step.fact("smtp.size", len(content))
+                for chunk in encoded_chunks(content, self._encoder):
+                    await wire.write(chunk)
 
     async def end_of_data(self, patience: timedelta) -> Reply:
         """The final dot; waits up to ``patience`` for the reply (RFC 5321 §4.5.3.2.6: 10 min).
@@ -249,6 +287,9 @@ class ClientSession:
             self._wire.abort()
 
     # --- helpers ----------------------------------------------------------------------------------
+
+    def _timed(self, phase: str) -> AbstractContextManager[None]:
+        return timed(self._metrics, SMTP_PHASE, phase=phase)
 
     @contextmanager
     def _step(self, phase: Phase) -> Iterator[None]:

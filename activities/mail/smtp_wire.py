@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, cast
 
@@ -13,9 +15,11 @@ import aiosmtplib
 from activities.mail.smtp_extensions import Extensions
 from activities.mail.smtp_protocol import ClientProtocol
 from activities.mail.smtp_reply import parse_reply
-from activities.ports import Reply
+from activities.ports import Reply, Span, Tracing
+from activities.unwatched import NO_TRACING
 
 _HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305 §5: an IPv6 black hole must not eat the whole deadline
+_VERBS = frozenset({b"HELO", b"AUTH", b"MAIL", b"RCPT", b"DATA", b"RSET", b"QUIT"})
 _WITHHELD = "(text withheld: it repeats the credentials)"
 
 
@@ -30,8 +34,17 @@ class AnsweredEarlyError(Exception):
 class SmtpWire:
     """A connection. Raises what aiosmtplib, asyncio and ssl raise; the session translates."""
 
-    def __init__(self, protocol: ClientProtocol, limit: timedelta) -> None:
+    def __init__(
+        self,
+        protocol: ClientProtocol,
+        limit: timedelta,
+        tracing: Tracing = NO_TRACING,
+        where: Mapping[str, str | int] | None = None,
+    ) -> None:
         self._protocol = protocol
+        self._tracing = tracing
+        self._where = dict(where or {})
+        self._posted: deque[str] = deque()
         self._seconds = limit.total_seconds()
         self._answer: asyncio.Task[aiosmtplib.SMTPResponse] | None = None
         self._secrets: tuple[str, ...] = ()
@@ -39,15 +52,29 @@ class SmtpWire:
 
     @classmethod
     async def connect(
-        cls, host: str, port: int, limit: timedelta, context: ssl.SSLContext | None
+        cls,
+        host: str,
+        port: int,
+        limit: timedelta,
+        context: ssl.SSLContext | None,
+        tracing: Tracing = NO_TRACING,
     ) -> SmtpWire:
         """Connect, with TLS from the first byte when there is a ``context`` (RFC 8314 §3)."""
-        loop = asyncio.get_running_loop()
         options: dict[str, Any] = {}
         if context is not None:
             # Later than the deadline around it, so that a slow handshake is always a TimeoutError.
             handshake = limit.total_seconds() + 1
             options = {"ssl": context, "ssl_handshake_timeout": handshake, "server_hostname": host}
+        where: dict[str, str | int] = {"server.address": host, "server.port": port}
+        with tracing.command("smtp", "(connect)", **where):
+            protocol = await cls._connect(host, port, limit, options)
+        return cls(protocol, limit, tracing, where)
+
+    @staticmethod
+    async def _connect(
+        host: str, port: int, limit: timedelta, options: dict[str, Any]
+    ) -> ClientProtocol:
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(limit.total_seconds()):
             _, protocol = await loop.create_connection(
                 lambda: ClientProtocol(loop),
@@ -56,7 +83,7 @@ class SmtpWire:
                 happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS,
                 **options,
             )
-        return cls(protocol, limit)
+        return protocol
 
     @property
     def connected(self) -> bool:
@@ -79,26 +106,35 @@ class SmtpWire:
         # Shorter ones are found in any text, and give nothing away by it.
         self._secrets = tuple(secret.casefold() for secret in secrets if len(secret) > 3)
 
+    def step(self, verb: str) -> AbstractContextManager[Span]:
+        """Trace a step; whatever is not the verb of a command has to be in brackets."""
+        return self._tracing.command("smtp", verb, **self._where)
+
     async def greeting(self) -> Reply:
         """The reply a server starts with."""
-        return self._reply(await self._protocol.read_response(self._seconds))
+        with self.step("(greeting)") as step:
+            return _noted(step, self._reply(await self._protocol.read_response(self._seconds)))
 
     async def command(self, *words: bytes, limit: float | None = None) -> Reply:
         """Send a line and wait for its reply. The words must have passed ``smtp_guard``."""
-        return self._reply(await self._execute(*words, limit=limit))
+        with self.step(_verb(words[0])) as step:
+            return _noted(step, self._reply(await self._execute(*words, limit=limit)))
 
     def post(self, lines: Sequence[bytes]) -> None:
         """Send several lines at once (RFC 2920); ``reply`` has to follow once for each."""
+        self._posted.extend(_verb(line) for line in lines)
         self._protocol.post(lines)
 
     async def reply(self) -> Reply:
         """Wait for the reply to the next line that was posted."""
-        return self._reply(await self._protocol.next_response(self._seconds))
+        with self.step(self._posted.popleft()) as step:
+            return _noted(step, self._reply(await self._protocol.next_response(self._seconds)))
 
     async def ehlo(self, name: str) -> tuple[Reply, Extensions]:
         """EHLO: its reply, and the extensions that it announces."""
-        response = await self._execute(b"EHLO", name.encode("ascii"))
-        return self._reply(response), Extensions.parse(response.message)
+        with self.step("EHLO") as step:
+            response = await self._execute(b"EHLO", name.encode("ascii"))
+            return _noted(step, self._reply(response)), Extensions.parse(response.message)
 
     async def starttls(self, context: ssl.SSLContext, host: str) -> Reply:
         """STARTTLS and the handshake; a refusal is returned.
@@ -106,12 +142,14 @@ class SmtpWire:
         What a server (or somebody between) sent after its 220 in clear is thrown away by
         aiosmtplib, or breaks the handshake: it is never read as part of the encrypted session.
         """
-        try:
-            response = await self._protocol.start_tls(context, host, self._seconds)
-        except aiosmtplib.SMTPResponseException as exc:
-            return self._reply(aiosmtplib.SMTPResponse(exc.code, exc.message))
-        self._limit_buffer()
-        return self._reply(response)
+        with self.step("STARTTLS") as step:
+            try:
+                response = await self._protocol.start_tls(context, host, self._seconds)
+            except aiosmtplib.SMTPResponseException as exc:
+                refusal = aiosmtplib.SMTPResponse(exc.code, exc.message)
+                return _noted(step, self._reply(refusal))
+            self._limit_buffer()
+            return _noted(step, self._reply(response))
 
     # --- content: listen, write …, finish ---------------------------------------------------------
 
@@ -162,11 +200,12 @@ class SmtpWire:
         """Wait for the reply to the content."""
         if self._answer is None:
             raise RuntimeError("listen() comes first")
-        done, _ = await asyncio.wait({self._answer}, timeout=patience.total_seconds())
-        if not done:
-            raise TimeoutError
-        response, self._answer = self._answer.result(), None
-        return self._reply(response, last=True)
+        with self.step("(final reply)") as step:
+            done, _ = await asyncio.wait({self._answer}, timeout=patience.total_seconds())
+            if not done:
+                raise TimeoutError
+            response, self._answer = self._answer.result(), None
+            return _noted(step, self._reply(response, last=True))
 
     # --- end --------------------------------------------------------------------------------------
 
@@ -207,6 +246,17 @@ class SmtpWire:
         transport = cast("asyncio.WriteTransport | None", self._protocol.transport)
         if transport is not None:
             transport.set_write_buffer_limits(high=0)
+
+
+def _verb(line: bytes) -> str:
+    """The verb of a command line. An answer to a challenge holds a secret and has none."""
+    verb = line.partition(b" ")[0]
+    return verb.decode("ascii") if verb in _VERBS else "(answer)"
+
+
+def _noted(step: Span, reply: Reply) -> Reply:
+    step.fact("smtp.reply_code", reply.code)
+    return reply
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlmodel import Session
 
+from activities.heartbeat import stop_if_cancelled
 from activities.mail.parse import parse_many
 from activities.mail.render import render_html
 from activities.ports import FetchedMail, MailboxConnector
@@ -161,6 +162,7 @@ def _chunks(mails: Iterator[FetchedMail]) -> Iterator[list[FetchedMail]]:
     chunk: list[FetchedMail] = []
     size = 0
     for mail in mails:
+        stop_if_cancelled()
         chunk.append(mail)
         size += len(mail.raw)
         if size >= _CHUNK_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from activities.handling import HANDLINGS
+from activities.heartbeat import stop_if_cancelled
 from activities.ports import MailboxConnector
 from activities.replication.servers import incoming
 from activities.store import mailboxes
@@ -41,6 +42,7 @@ class Settling:
                 # The numbers now mean other mails: whatever is left undone, these are not touched.
                 return
             for start in range(0, len(uids), _CHUNK):
+                stop_if_cancelled()
                 chunk = uids[start : start + _CHUNK]
                 with self._database.read() as session:
                     mailboxes.check_lease(session, lease)

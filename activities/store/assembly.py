@@ -7,11 +7,13 @@ from datetime import timedelta
 
 from activities.crypto.keyring import Keyring, load_keyring
 from activities.crypto.secretbox import SecretBox
+from activities.ports import Metrics
 from activities.store.accounts import Accounts
 from activities.store.content import ContentStore, open_blobs
 from activities.store.engine import Database
 from activities.store.links import ContentLinks
 from activities.store.migrate import migrate
+from activities.unwatched import NO_METRICS
 from models.settings import Settings
 
 
@@ -30,11 +32,11 @@ class Store:
         self.database.close()
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, metrics: Metrics = NO_METRICS) -> Store:
     """Open the store, making keys and tables where there are none."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = load_keyring(settings)
-    database = Database(settings.sqlalchemy_url())
+    database = Database(settings.sqlalchemy_url(), metrics=metrics)
     migrate(database)
     lifetime = timedelta(seconds=settings.content_url_seconds)
     return Store(

@@ -16,8 +16,13 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session
 
+from activities.ports import Metrics
+from activities.store import tallies
 from activities.store.engine import Database
+from activities.timing import timed
+from activities.unwatched import NO_METRICS
 from models.errors import ConnectorError, ErrorType
+from models.metrics import COMMIT_DURATION, COMMIT_GROUP
 
 T = TypeVar("T")
 _Job = tuple[Callable[[Session], Any], "Future[Any]"]
@@ -31,8 +36,9 @@ class Committer:
     A write that raises is rolled back alone; the others of its group are committed.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, metrics: Metrics = NO_METRICS) -> None:
         self._database = database
+        self._metrics = metrics
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
@@ -80,7 +86,7 @@ class Committer:
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], ConnectorError]] = []
         try:
-            with self._database.write() as session:
+            with timed(self._metrics, COMMIT_DURATION), self._database.write() as session:
                 for write, future, heard in waiting:
                     result, problem = _isolated(session, write)
                     if not heard:
@@ -93,6 +99,8 @@ class Committer:
             reason = error if isinstance(error, ConnectorError) else _internal(error)
             failed = [(future, reason) for _, future, heard in waiting if heard]
             done = []
+        else:
+            self._metrics.observe(COMMIT_GROUP, len(group))
         for future, result in done:
             future.set_result(result)
         for future, problem in failed:
@@ -103,16 +111,19 @@ def _isolated(
     session: Session, write: Callable[[Session], Any]
 ) -> tuple[Any, ConnectorError | None]:
     """Run one write in a savepoint; its own failure must not take its neighbours along."""
+    noted = tallies.mark(session)
     try:
         with session.begin_nested():
             return write(session), None
     except ConnectorError as error:
+        tallies.forget_since(session, noted)
         return None, error
     except OperationalError:
         raise  # the database itself is in trouble: nobody's write can be trusted
     except Exception as error:
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             raise
+        tallies.forget_since(session, noted)
         return None, _internal(error)
 
 

@@ -20,7 +20,9 @@ from urllib.request import url2pathname
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
+from activities.store.tallies import tally
 from models.errors import ConnectorError, ErrorType
+from models.metrics import CONTENT_BYTES
 from models.tables import ContentRow
 
 ATTACHMENT = "attachment"
@@ -180,6 +182,7 @@ class ContentStore:
         """Insert prepared rows."""
         if rows:
             session.connection().execute(insert(ContentRow), rows)
+            tally_content(session, rows)
 
     def forget(self, pieces: Iterable[tuple[str, str]]) -> None:
         """Delete large pieces, given as (key, sha256), after their rows are gone."""
@@ -197,6 +200,13 @@ class ContentStore:
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise ConnectorError(ErrorType.CONTENT_DAMAGED, "the stored content is damaged")
         return row, data
+
+
+def tally_content(session: Session, rows: Iterable[dict[str, Any]]) -> None:
+    """Count the octets of new content."""
+    for row in rows:
+        place = "blob" if row["data"] is None else "database"
+        tally(session, CONTENT_BYTES, row["size"], place=place)
 
 
 def _blob_name(key: str, digest: str) -> str:

@@ -12,6 +12,9 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlmodel import Session
 
+from activities.ports import Metrics
+from activities.store import tallies
+from activities.unwatched import NO_METRICS
 from models.errors import ConnectorError, ErrorType
 
 _SQLITE_PRAGMAS = (
@@ -28,9 +31,11 @@ class Database:
     Args:
         url: SQLAlchemy URL; ``sqlite:///FILE`` or ``postgresql+psycopg://…``.
         pool_size: Connections kept; at least one per thread that works on the store.
+        metrics: Told what was tallied in a transaction, once it is committed.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 24) -> None:
+    def __init__(self, url: str, *, pool_size: int = 24, metrics: Metrics = NO_METRICS) -> None:
+        self._metrics = metrics
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.is_sqlite and (file := make_url(url).database):
             Path(file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -55,12 +60,10 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction: committed when the block ends, rolled back when it raises."""
-        with (
-            _translated(),
-            Session(self.engine, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
+        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+            with session.begin():
+                yield session
+            tallies.tell(session, self._metrics)
 
     @contextmanager
     def read(self) -> Iterator[Session]:

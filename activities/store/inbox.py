@@ -15,10 +15,12 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from activities.ports import FetchedMail, ParsedMail
-from activities.store.content import Piece
+from activities.store.content import Piece, tally_content
 from activities.store.insertion import insert_missing
+from activities.store.tallies import tally
 from models.delivery import MessageStatus
 from models.ids import derived_id
+from models.metrics import MAIL_AGE, REPLICATED_BYTES, REPLICATED_MAILS
 from models.names import Direction
 from models.tables import ContentRow, Location, Message, PartRow
 
@@ -80,9 +82,18 @@ def insert(
 ) -> None:
     """Insert new mails with their content and parts, prepared by ``ContentStore.prepare``."""
     now = datetime.now(UTC)
+    # A mail that another step has just stored is not counted a second time.
+    known = stored(session, [a.message_id for a, _ in mails])
+    new = [a for a, _ in mails if a.message_id not in known]
     insert_missing(session, Message, [_row(account_id, a, m, now) for a, m in mails])
     insert_missing(session, ContentRow, content)
     insert_missing(session, PartRow, [row for a, m in mails for row in _parts(a.message_id, m)])
+    tally(session, REPLICATED_MAILS, len(new))
+    tally(session, REPLICATED_BYTES, sum(len(a.mail.raw) for a in new))
+    tally_content(session, [row for row in content if row["message_id"] not in known])
+    for item in new:
+        if arrived := item.mail.internal_date:
+            tally(session, MAIL_AGE, max(0.0, (now - arrived).total_seconds()))
 
 
 def place(

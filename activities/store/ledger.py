@@ -20,6 +20,7 @@ from sqlalchemy import CursorResult, or_, update
 from sqlmodel import Session, col, select
 
 from activities.store.log import record
+from activities.store.tallies import tally
 from models.delivery import (
     OPEN_STATES,
     DeliveryReport,
@@ -31,6 +32,7 @@ from models.delivery import (
 )
 from models.errors import ConnectorError, ErrorType
 from models.failure import Failure
+from models.metrics import ATTEMPTS, DELIVERIES, RECIPIENTS
 from models.tables import Attempt, Delivery, Message, Recipient, Rendition
 
 _SENT, _NOT_SENT, _UNKNOWN = "sent", "not_sent", "unknown"
@@ -170,6 +172,7 @@ def end_attempt(
     late = delivery.epoch != ticket.epoch
     recipients = {r.number: r for r in _recipients(session, ticket.delivery_id)}
     doubted = _doubted(session, ticket.delivery_id, without=ticket.attempt_id)
+    before: list[str] = []
     for number, verdict in verdicts.items():
         recipient = recipients[number]
         if recipient.state == RecipientState.SENT:
@@ -184,13 +187,12 @@ def end_attempt(
         if late and number in doubted and state is not RecipientState.SENT:
             continue
         hides = state is RecipientState.FAILED and number in doubted
-        recipient.state = RecipientState.UNKNOWN if hides else state
+        before += _move(session, recipient, RecipientState.UNKNOWN if hides else state)
         recipient.code = verdict.code
         recipient.enhanced_code = verdict.enhanced_code
         recipient.reply = verdict.reply
-        session.add(recipient)
     states = {v.state for v in verdicts.values()}
-    attempt.outcome = (
+    outcome = (
         _UNKNOWN
         if RecipientState.UNKNOWN in states
         else _SENT
@@ -201,7 +203,7 @@ def end_attempt(
     attempt.ended_at = datetime.now(UTC)
     attempt.code = error.code if error else next((v.code for v in verdicts.values()), None)
     attempt.error_type = error.type if error else None
-    session.add(attempt)
+    _judge(session, attempt, outcome)
     record(
         session,
         "late_evidence" if late else "attempt_ended",
@@ -213,7 +215,7 @@ def end_attempt(
         code=attempt.code,
         epoch=ticket.epoch,
     )
-    _restate(session, delivery)
+    _restate(session, delivery, before)
 
 
 def take_over(session: Session, delivery_id: str, owner: str, epoch: int | None = None) -> bool:
@@ -242,13 +244,13 @@ def fence(session: Session, delivery_id: str, owner: str) -> Delivery:
     lost = session.exec(
         select(Attempt).where(Attempt.delivery_id == delivery_id, col(Attempt.outcome).is_(None))
     ).all()
+    before: list[str] = []
     for attempt in lost:
         ambiguous = attempt.dot_intent_at is not None
-        attempt.outcome = _UNKNOWN if ambiguous else _NOT_SENT
         attempt.ended_at = datetime.now(UTC)
-        session.add(attempt)
+        _judge(session, attempt, _UNKNOWN if ambiguous else _NOT_SENT)
         if ambiguous:
-            _mark_unknown(session, delivery_id, attempt.recipients)
+            before += _mark_unknown(session, delivery_id, attempt.recipients)
         record(
             session,
             "attempt_lost",
@@ -259,7 +261,7 @@ def fence(session: Session, delivery_id: str, owner: str) -> Delivery:
             epoch=attempt.epoch,
         )
     if lost:
-        _restate(session, delivery)
+        _restate(session, delivery, before)
     return delivery
 
 
@@ -282,7 +284,7 @@ def reopen_unknown(session: Session, delivery_id: str) -> None:
     record(
         session, "unknown_reopened", account_id=delivery.account_id, message_id=delivery.message_id
     )
-    _restate(session, delivery)
+    _restate(session, delivery, ())
 
 
 def close(
@@ -295,11 +297,12 @@ def close(
     delivery = fence(session, delivery_id, owner="")
     final = RecipientState.CANCELLED if cancelled else RecipientState.FAILED
     doubted = _doubted(session, delivery_id)
+    before: list[str] = []
     for recipient in _recipients(session, delivery_id):
         if recipient.state in _OPEN_VALUES:
-            recipient.state = RecipientState.UNKNOWN if recipient.number in doubted else final
-            session.add(recipient)
-    _restate(session, delivery)
+            doubtful = recipient.number in doubted
+            before += _move(session, recipient, RecipientState.UNKNOWN if doubtful else final)
+    _restate(session, delivery, before)
     record(
         session,
         "message_settled",
@@ -352,10 +355,33 @@ def status_of(states: Sequence[RecipientState]) -> MessageStatus:
     return MessageStatus.FAILED
 
 
-def _restate(session: Session, delivery: Delivery) -> None:
+def _move(session: Session, recipient: Recipient, state: RecipientState) -> list[str]:
+    """Set a recipient's state; returns the one it left, if it left one."""
+    left, recipient.state = recipient.state, state
+    session.add(recipient)
+    if left == state:
+        return []
+    if state not in OPEN_STATES:
+        tally(session, RECIPIENTS, state=state.value)
+    return [left]
+
+
+def _judge(session: Session, attempt: Attempt, outcome: str) -> None:
+    """Set what became of an attempt."""
+    if attempt.outcome != outcome:
+        tally(session, ATTEMPTS, outcome=outcome, error_type=attempt.error_type or "")
+    attempt.outcome = outcome
+    session.add(attempt)
+
+
+def _restate(session: Session, delivery: Delivery, before: Sequence[str]) -> None:
+    """Derive the status from the recipients, some of which have just left the states ``before``."""
     session.flush()
     states = [RecipientState(r.state) for r in _recipients(session, delivery.id)]
     status = status_of(states)
+    settled = not OPEN_STATES.intersection(states)
+    if settled and (OPEN_STATES.intersection(before) or (before and delivery.state != status)):
+        tally(session, DELIVERIES, status=status.value)
     delivery.state = status
     session.add(delivery)
     _set_message_status(session, delivery.message_id, status)
@@ -370,11 +396,12 @@ def _set_message_status(session: Session, message_id: str, status: MessageStatus
     )
 
 
-def _mark_unknown(session: Session, delivery_id: str, numbers: Sequence[int]) -> None:
+def _mark_unknown(session: Session, delivery_id: str, numbers: Sequence[int]) -> list[str]:
+    before: list[str] = []
     for recipient in _recipients(session, delivery_id):
         if recipient.number in numbers and recipient.state in _OPEN_VALUES:
-            recipient.state = RecipientState.UNKNOWN
-            session.add(recipient)
+            before += _move(session, recipient, RecipientState.UNKNOWN)
+    return before
 
 
 def _doubted(session: Session, delivery_id: str, *, without: str = "") -> set[int]:

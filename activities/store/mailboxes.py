@@ -17,9 +17,11 @@ from sqlmodel import Session, col, select
 
 from activities.store.insertion import insert_missing
 from activities.store.log import record
+from activities.store.tallies import tally
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
 from models.mailbox import RetrievalOptions
+from models.metrics import BATCH_DURATION, BATCHES
 from models.tables import (
     Acknowledgement,
     BatchItem,
@@ -273,7 +275,10 @@ def add_batch(
         workflow_id=workflow_id,
         created_at=datetime.now(UTC),
     )
-    if insert_missing(session, CallbackDelivery, [row.model_dump()]) and items:
+    if not insert_missing(session, CallbackDelivery, [row.model_dump()]):
+        return
+    tally(session, BATCHES, state=STORED)
+    if items:
         session.connection().execute(
             insert(BatchItem), [{"batch_id": batch_id, **item} for item in items]
         )
@@ -323,6 +328,7 @@ def acknowledge(session: Session, batch_id: str, account_id: str) -> None:
     now = datetime.now(UTC)
     row.state, row.acknowledged_at = ACKNOWLEDGED, now
     session.add(row)
+    tally(session, BATCHES, state=ACKNOWLEDGED)
     taken = {i.message_id for i in items(session, batch_id) if i.message_id}
     new = sorted(taken - acknowledged_by(session, row.consumer, taken))
     if new:
@@ -387,18 +393,23 @@ def settle(session: Session, plan: Retrieval, batch_id: str, account_id: str) ->
         return
     done = from_uids(i.uid for i in items(session, batch_id))
     _advance(session, plan, done)
-    row.state, row.settled_at = SETTLED, datetime.now(UTC)
+    now = datetime.now(UTC)
+    row.state, row.settled_at = SETTLED, now
     session.add(row)
+    tally(session, BATCHES, state=SETTLED)
+    tally(session, BATCH_DURATION, (now - row.created_at).total_seconds())
     record(session, "batch_settled", account_id=account_id, batch=batch_id)
 
 
 def abandon(session: Session, batch_id: str) -> None:
     """A batch whose callback never completed; its mails will come again in another one."""
-    session.connection().execute(
+    result: CursorResult[Any] = session.connection().execute(
         update(CallbackDelivery)
         .where(col(CallbackDelivery.id) == batch_id, col(CallbackDelivery.state) == STORED)
         .values(state=ABANDONED)
     )
+    if result.rowcount:
+        tally(session, BATCHES, state=ABANDONED)
 
 
 def _cursor(session: Session, folder_id: str, consumer: str) -> Cursor | None:

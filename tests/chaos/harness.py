@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -89,21 +89,37 @@ class World:
         seed: Of everything random here (what the processes do is random all the same).
         postgres: Keep the store in PostgreSQL instead of SQLite.
         smtp: Options of ``tests.smtp_server``.
+        workers: How many workers under test are forked; a test may run its own instead.
+        settings: Of the workers, beside those that make nobody wait.
     """
 
-    def __init__(self, seed: int, *, postgres: bool = False, smtp: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        postgres: bool = False,
+        smtp: Sequence[str] = (),
+        workers: int = _WORKERS,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         self.random = random.Random(seed)
         self.blows: Counter[str] = Counter()
         """Blows that hit, by point."""
         self._restarting: set[str] = set()
         self._stack = ExitStack()
         try:
-            self._build(postgres, smtp)
+            self._build(postgres, smtp, workers, settings or {})
         except BaseException:
             self._stack.close()
             raise
 
-    def _build(self, postgres: bool, smtp: Sequence[str]) -> None:
+    def _build(
+        self,
+        postgres: bool,
+        smtp: Sequence[str],
+        workers: int,
+        settings: Mapping[str, object],
+    ) -> None:
         enter = self._stack.enter_context
         self.directory = Path(tempfile.mkdtemp(prefix="chaos"))
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
@@ -112,7 +128,7 @@ class World:
         self.temporal = enter(DevServer(self.directory / "temporal"))
         self.dovecot = enter(Dovecot(self.directory / "d", TestCA(self.directory / "ca").issue()))
         self.smtp = enter(LedgerServer(self.directory / "smtp", *smtp))
-        given = dict(_SETTINGS)
+        given = {**_SETTINGS, **settings}
         given["data_dir"] = self.directory / "data"
         given["temporal_address"] = self.temporal.address
         if postgres:
@@ -129,11 +145,11 @@ class World:
                 ready="callbacks ready",
             )
         )
-        environment = {f"EMAIL_CONNECTOR_{k.upper()}": str(v) for k, v in given.items()}
-        environment["CHAOS_CONTROL"] = str(self.directory / "control")
+        self.environment = {f"EMAIL_CONNECTOR_{k.upper()}": str(v) for k, v in given.items()}
+        environment = self.environment | {"CHAOS_CONTROL": str(self.directory / "control")}
         self.workers = [
             WorkerProcess(f"worker{number}", self.directory, environment)
-            for number in range(_WORKERS)
+            for number in range(workers)
         ]
         for worker in self.workers:
             self._stack.callback(worker.close)

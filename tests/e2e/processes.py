@@ -34,6 +34,8 @@ class ChildProcess:
 
     def stop(self) -> None:
         """End it gently; what strace runs is ended in its place, for strace itself would stay."""
+        if self.process.poll() is not None:
+            return
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         pids = [int(pid) for pid in children.read_text().split()] if self.strace else []
         for pid in pids or [self.pid]:

@@ -2,6 +2,9 @@
 
 A worker in a process of its own, logging at DEBUG, sends and retrieves mail full of them, well and
 badly. Afterwards they are looked for in all it wrote, in every history, and in the database.
+
+It runs twice: as it is, and without the project's logging, which hides the texts of failures. Mail
+and secrets have to be silent even then.
 """
 
 from __future__ import annotations
@@ -45,10 +48,11 @@ from tools.temporal import DevServer
 
 SEND, RETRIEVE = WorkflowType.SEND_EMAIL, WorkflowType.RETRIEVE_EMAIL_MESSAGES
 
-_DEBUGGED_WORKER = """
+_WITHOUT_OUR_LOGGING = """
 import asyncio, logging
 logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s %(message)s")
 import worker
+worker.configure = lambda settings: None
 asyncio.run(worker.main())
 """
 
@@ -66,6 +70,9 @@ class Canaries:
     attachment: str = field(default_factory=lambda: canary("attachment"))
     recipient: str = field(default_factory=lambda: f"{canary('rcpt')}@example.net")
     name: str = field(default_factory=lambda: canary("näme"))
+    folder: str = field(default_factory=lambda: canary("folder"))
+    words: str = field(default_factory=lambda: canary("words"))
+    """What servers say."""
 
     @property
     def passwords(self) -> list[str]:
@@ -147,6 +154,14 @@ class Stage:
     process: ChildProcess
     dovecot: Dovecot
     words: Canaries
+    ours: bool
+    """Whether the worker logs as it always does."""
+
+    @property
+    def silent(self) -> list[str]:
+        """What its log must not say; texts of failures are hidden by our logging alone."""
+        words = self.words
+        return words.all if self.ours else list({*words.all} - {words.folder, words.words})
 
     async def histories(self) -> dict[str, str]:
         """All histories of the namespace, as anybody without our key can export them."""
@@ -159,8 +174,9 @@ class Stage:
         }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[True, False], ids=["our_logging", "raw_logging"])
 def stage(
+    request: pytest.FixtureRequest,
     server_directory: Path,
     tmp_path_factory: pytest.TempPathFactory,
     temporal_server: DevServer,
@@ -178,18 +194,23 @@ def stage(
         "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": namespace,
         "EMAIL_CONNECTOR_CA_FILE": str(test_ca.ca_file),
         "EMAIL_CONNECTOR_RETRY_DELAYS_SECONDS": "[0.3]",
+        "EMAIL_CONNECTOR_LOG_FORMAT": "json",
+        "EMAIL_CONNECTOR_LOG_LEVEL": "debug",
         "RUST_LOG": "debug",
     }
+    ours: bool = request.param
+    command = python("worker.py") if ours else python("-c", _WITHOUT_OUR_LOGGING)
+    place = server_directory / f"canary{ours}"
     with (
-        Dovecot(server_directory / "canary", test_ca.issue(), password=words.password) as dovecot,
+        Dovecot(place, test_ca.issue(), password=words.password) as dovecot,
         child(
-            python("-c", _DEBUGGED_WORKER),
+            command,
             data_dir / "worker.log",
             ready="worker ready",
             environment=environment,
         ) as process,
     ):
-        yield Stage(connector, process, dovecot, words)
+        yield Stage(connector, process, dovecot, words, ours)
     connector.store.close()
 
 
@@ -222,7 +243,9 @@ class TestCanaries:
         # What the worker wrote, its DEBUG log included.
         output = stage.process.output
         assert "DEBUG" in output
-        assert singing(words.all, output.encode()) == []
+        assert singing(stage.silent, output.encode()) == []
+        if stage.ours:
+            assert_lines_name_the_steps(output)
 
         histories = await stage.histories()
         assert len(histories) > 12
@@ -257,7 +280,7 @@ class TestCanaries:
         words, connector = stage.words, stage.connector
         # A server that repeats what it heard.
         parrot: dict[str, int | str] = {
-            words.recipient: f"550 5.1.1 {words.recipient}: {words.subject} unknown"
+            words.recipient: f"550 5.1.1 {words.recipient}: {words.subject} {words.words}"
         }
         async with SmtpServer(auth=("user", words.password), recipients=parrot) as smtp:
             account = connector.add_account(password=words.password, outgoing=plain_smtp(smtp.port))
@@ -282,7 +305,7 @@ class TestCanaries:
             account = connector.add_account(password=secret, outgoing=plain_smtp(smtp.port))
             request = {"account": account, "message": message}
             assert await failing(client, SEND, request) == "CredentialsRejected"
-        said = f"{words.recipient} {words.subject} {words.body}"
+        said = f"{words.recipient} {words.subject} {words.body} {words.words}"
         for replies in ({"MAIL": f"550 5.7.1 {said}"}, {"DATA": f"451 4.7.1 {said}"}):
             async with SmtpServer(replies=replies) as smtp:
                 server = plain_smtp(smtp.port, login="none")
@@ -328,7 +351,7 @@ class TestCanaries:
         account = stage.connector.add_account(
             password=words.password, incoming=incoming(dovecot, username=user)
         )
-        request = {"account": account, "folder": "Nowhere"}
+        request = {"account": account, "folder": words.folder}
         assert await failing(client, RETRIEVE, request) == "FolderNotFound"
         account = stage.connector.add_account(
             password=words.wrong_password, incoming=incoming(dovecot, username=user)
@@ -371,6 +394,20 @@ class TestCanaries:
         assert found.type == "InternalError"
         assert "ValidationError" in found.message
         assert words.body not in found.message
+
+
+def assert_lines_name_the_steps(output: str) -> None:
+    """Each line is JSON; those about steps name them by ids, and their failures by type."""
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert {line["level"] for line in lines} >= {"DEBUG", "INFO", "WARNING"}
+    steps = [line for line in lines if line["message"].startswith("step ")]
+    for step in steps:
+        assert {"workflow_id", "run_id", "activity", "attempt", "outcome", "seconds"} <= step.keys()
+    assert {"CredentialsRejected", "FolderNotFound", "StoreUnavailable", "InternalError"} <= {
+        step.get("error_type") for step in steps
+    }
+    named = {name for step in steps for name in step if name.endswith("_id")}
+    assert named >= {"message_id", "delivery_id", "retrieval_id", "batch_id", "account_id"}
 
 
 def plain_smtp(port: int, **changes: Any) -> dict[str, Any]:

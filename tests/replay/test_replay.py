@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer
+from temporalio.worker import Interceptor, Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
+from host.tracing import Traces
 from models.names import ActivityName, WorkflowType
 from models.wire import data_converter
 from worker import SANDBOX
@@ -27,11 +29,11 @@ FOLDER = Path(__file__).parent / "histories"
 RECORDED = sorted(FOLDER.glob("*/*.json"))
 
 
-def replayer() -> Replayer:
+def replayer(*interceptors: Interceptor) -> Replayer:
     return Replayer(
         workflows=WORKFLOWS,
         data_converter=data_converter(None),
-        interceptors=[InputGuard()],
+        interceptors=[*interceptors, InputGuard()],
         workflow_runner=SandboxedWorkflowRunner(restrictions=SANDBOX),
         workflow_failure_exception_types=FAILURES,
     )
@@ -49,6 +51,16 @@ def history(document: dict[str, Any]) -> WorkflowHistory:
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 async def test_replay(path: Path) -> None:
     await replayer().replay_workflow(history(recorded(path)))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+async def test_replay_with_traces(path: Path) -> None:
+    """Traces can be switched on and off under running workflows, and a replay makes none."""
+    exporter = InMemorySpanExporter()
+    traces = Traces(exporter)
+    await replayer(traces.interceptor).replay_workflow(history(recorded(path)))
+    traces.close()
+    assert exporter.get_finished_spans() == ()
 
 
 def other_activity(document: dict[str, Any]) -> None:

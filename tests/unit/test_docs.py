@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import TEMPORARY, ErrorType
+from models.metrics import METRICS
 from models.settings import Settings
 from tools.export_schemas import FOLDER, schemas
 
@@ -37,3 +38,11 @@ def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     for name in Settings.model_fields:
         assert f"`EMAIL_CONNECTOR_{name.upper()}`" in page, name
+
+
+def test_every_metric_is_documented_with_its_kind_and_labels() -> None:
+    page = (ROOT / "docs" / "how-to" / "operating.md").read_text()
+    rows = re.findall(r"^\| `(email_connector_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
+    assert {(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == {
+        (metric.exposed_name, metric.kind.value, metric.labels) for metric in METRICS
+    }

@@ -67,6 +67,13 @@ def test_urls_go_before_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PAYLOAD_ENCRYPTION", "canary"),
         ("HEARTBEAT_TIMEOUT_SECONDS", "canary"),
         ("MAX_MESSAGE_BYTES", "-1"),
+        ("METRICS_ADDRESS", "canary:9464"),
+        ("METRICS_ADDRESS", "localhost:9464"),
+        ("METRICS_ADDRESS", "127.0.0.1"),
+        ("HEALTH_ADDRESS", "127.0.0.1:65536"),
+        ("HEALTH_ADDRESS", "0"),
+        ("LOG_FORMAT", "canary"),
+        ("LOG_LEVEL", "canary"),
     ],
 )
 def test_nonsense_is_refused_and_not_quoted(
@@ -77,6 +84,25 @@ def test_nonsense_is_refused_and_not_quoted(
         Settings()
     assert name.lower() in str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("", None),
+        ("9464", "127.0.0.1:9464"),
+        (":9464", "127.0.0.1:9464"),
+        ("0.0.0.0:9464", "0.0.0.0:9464"),
+        ("[::1]:9464", "[::1]:9464"),
+    ],
+)
+def test_who_names_no_ip_is_not_heard_from_outside(
+    monkeypatch: pytest.MonkeyPatch, value: str, address: str | None
+) -> None:
+    monkeypatch.setenv("EMAIL_CONNECTOR_METRICS_ADDRESS", value)
+    monkeypatch.setenv("EMAIL_CONNECTOR_HEALTH_ADDRESS", value)
+    settings = Settings()
+    assert settings.metrics_address == settings.health_address == address
 
 
 def test_secrets_are_not_shown() -> None:

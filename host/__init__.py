@@ -1,0 +1,1 @@
+"""The worker's process: what is seen of it from outside, and how it starts and ends."""
