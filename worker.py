@@ -32,6 +32,9 @@ from activities.sending import SendingActivities
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.readers import Readers
+from activities.web.client import WebClient
+from activities.web.guard import EgressGuard
+from activities.webhooks import WebhookActivities
 from models.connection import connect
 from models.names import TaskQueue
 from models.settings import Settings
@@ -69,6 +72,11 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
     accounts = AccountActivities(store.database, readers, store.accounts, transport, connector)
     reading = ReadingActivities(store.database, store.links)
     callbacks = CallbackActivities(runs)
+    web = WebClient(
+        EgressGuard(settings.egress_allow),
+        ca_file=str(settings.ca_file) if settings.ca_file else None,
+    )
+    webhooks = WebhookActivities(store.database, committer, store.webhooks, web, runs, settings)
     grace = timedelta(seconds=settings.shutdown_seconds)
 
     def worker(
@@ -115,6 +123,11 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
             settings.imap_concurrency,
         ),
         worker(
+            TaskQueue.CALLBACKS,
+            [webhooks.attempt_webhook],
+            settings.webhook_concurrency,
+        ),
+        worker(
             TaskQueue.CRYPTO,
             [
                 composing.compose_message,
@@ -124,6 +137,8 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
                 mailbox.close_retrieval,
                 reading.read_message,
                 callbacks.read_callback_state,
+                webhooks.open_webhook,
+                webhooks.close_webhook,
             ],
             settings.crypto_concurrency,
         ),
@@ -134,6 +149,7 @@ async def running(settings: Settings, store: Store, client: Client) -> AsyncIter
                 await stack.enter_async_context(each)
             yield
     finally:
+        web.close()
         committer.close()
         readers.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, JsonValue, StringConstraints, model_validator
 from pydantic_core import to_json
 
 from models.base import Payload, Reference, UtcDatetime
@@ -47,13 +47,14 @@ class DeliverWebhookInput(WebhookSpec):
         Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
         | None
     ) = None
-    """The same key is the same event, with the same id; default: each workflow is one of its own."""
+    """The same key is the same event under the same id; default: each workflow is one of its own."""
 
     @model_validator(mode="after")
     def _one_event(self) -> Self:
         given = [n for n in ("data", "batch_id", "redeliver") if getattr(self, n) is not None]
         if len(given) != 1:
-            raise ValueError(f"{given[1] if given else 'data'}: give one of data, batch_id, redeliver")
+            field = given[1] if given else "data"
+            raise ValueError(f"{field}: give one of data, batch_id, redeliver")
         if self.redeliver is None and self.type is None:
             raise ValueError("type: an event needs a type, for example order.created")
         for name in ("type", "idempotency_key"):
@@ -83,6 +84,22 @@ class DeliverWebhookResult(Payload):
     attempts: int
 
 
+class WebhookSummary(Payload):
+    """An event as commands show it: what it says, and the path of its URL, stay in the store."""
+
+    id: str
+    type: str
+    state: WebhookState
+    origin: str
+    attempts: int
+    error_type: str | None
+    account_id: str | None
+    batch_id: str | None
+    driver: str
+    created_at: UtcDatetime
+    ended_at: UtcDatetime | None
+
+
 class OpenWebhookInput(Payload):
     """Input of ``webhooks.open_delivery``."""
 
@@ -104,11 +121,10 @@ class WebhookPlan(Payload):
 
 
 class WebhookAttemptInput(Payload):
-    """Input of ``webhooks.attempt_delivery``; ``number`` counts within ``driver``."""
+    """Input of ``webhooks.attempt_delivery``; ``driver`` is the workflow chain."""
 
     webhook_id: str
     driver: str
-    number: int
 
 
 class WebhookAttemptResult(Payload):
@@ -124,7 +140,6 @@ class CloseWebhookInput(Payload):
     webhook_id: str
     driver: str
     state: WebhookState
-    attempts: int
     error: Failure | None = None
 
 

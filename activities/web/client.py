@@ -7,9 +7,11 @@ import errno
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -27,7 +29,8 @@ MAX_BODY_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 8 * 1024
 _MAX_HEADERS = 100
 _CONNECT_SECONDS = 10
-_BODY_SECONDS = 5
+_BODY_SECONDS = 2
+_LOOKUPS = 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPING_POST = frozenset({307, 308})
 
@@ -56,8 +59,9 @@ class WebClient:
     ) -> None:
         self._guard = guard
         self._ca_file = ca_file
-        self._resolve = resolve or _system_resolver
+        self._resolve = resolve or self._look_up
         self._open_socket = open_socket or _open_socket
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="web-lookup")
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], patience: timedelta
@@ -77,22 +81,35 @@ class WebClient:
             address = parse_url(url)
         except ValueError as error:
             raise ConnectorError(ErrorType.INVALID_INPUT, str(error), field="webhook") from None
-        tls = await asyncio.to_thread(client_context, True, self._ca_file)
-        try:
-            async with asyncio.timeout(patience.total_seconds()):
-                for _ in range(MAX_REDIRECTS + 1):
-                    reply, location = await self._request(address, body, headers, tls)
-                    if reply.status not in _REDIRECTS:
-                        return reply
-                    address = _next(address, reply.status, location)
-        except TimeoutError:
-            raise ConnectorError(
-                ErrorType.CONNECTION_TIMED_OUT, "the receiver did not answer in time"
-            ) from None
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience.total_seconds()
+        tls = await loop.run_in_executor(self._threads, client_context, True, self._ca_file)
+        for _ in range(MAX_REDIRECTS + 1):
+            reply, location = await self._request(address, body, headers, tls, deadline)
+            if reply.status not in _REDIRECTS:
+                return reply
+            address = _next(address, reply.status, location)
         raise _misled(f"the receiver redirected more than {MAX_REDIRECTS} times")
 
+    def close(self) -> None:
+        """Stop the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _look_up(self, host: str, port: int) -> list[AddrInfo]:
+        # Not on the loop's few threads: slow name servers of somebody else's would keep the mail
+        # servers' names waiting.
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        )
+        return list(found)
+
     async def _request(
-        self, address: WebAddress, body: bytes, headers: Mapping[str, str], tls: ssl.SSLContext
+        self,
+        address: WebAddress,
+        body: bytes,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext,
+        deadline: float,
     ) -> tuple[WebReply, str | None]:
         url = URL(str(address), encoded=True)
         if (url.raw_host, url.port) != (address.host, address.port):
@@ -120,10 +137,11 @@ class WebClient:
         sent = {"Accept-Encoding": "identity", "User-Agent": "email-connector", **headers}
         async with session:
             try:
-                response = await session.post(url, data=body, headers=sent, allow_redirects=False)
+                async with asyncio.timeout_at(deadline):
+                    response = await session.post(
+                        url, data=body, headers=sent, allow_redirects=False
+                    )
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                if isinstance(error, TimeoutError):
-                    raise
                 raise _translated(error) from None
             try:
                 await _read_some(response)
@@ -184,11 +202,6 @@ class _GuardedResolver(AbstractResolver):
         """Nothing is kept."""
 
 
-async def _system_resolver(host: str, port: int) -> list[AddrInfo]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(found)
-
-
 def _open_socket(info: AddrInfo) -> socket.socket:
     return socket.socket(info[0], info[1], info[2])
 
@@ -246,6 +259,8 @@ def _retry_after(value: str | None) -> timedelta | None:
 
 def _translated(error: Exception) -> ConnectorError:
     """Return what the library says as an error of ours; its own text may quote the URL."""
+    if isinstance(error, TimeoutError):
+        return ConnectorError(ErrorType.CONNECTION_TIMED_OUT, "the receiver did not answer in time")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return ConnectorError(
             ErrorType.CERTIFICATE_REJECTED,

@@ -1,4 +1,4 @@
-"""Which addresses a request to a URL of somebody else's may connect to (server-side request forgery).
+"""Where requests to URLs of somebody else's may go: no server-side request forgery.
 
 Public addresses by https are allowed, everything else only when the operator has listed it. The
 check is made on the address that the socket is about to connect to: whatever a name resolves to a
