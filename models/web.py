@@ -24,6 +24,7 @@ _URL = re.compile(
     r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<target>(?:/[^?#]*)?(?:\?[^#]*)?)(?:#.*)?",
     re.IGNORECASE,
 )
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -96,7 +97,8 @@ def follow(base: WebAddress, location: str) -> WebAddress:
     """Return where a ``Location`` header (RFC 9110 §10.2.2) leads; raises ``ValueError``."""
     if len(location) > MAX_URL_CHARS or not _ALLOWED.fullmatch(location):
         raise ValueError("the Location header is not a URL")
-    return parse_url(urljoin(str(base), location))
+    absolute = _SCHEME.match(location) is not None
+    return parse_url(location if absolute else urljoin(str(base), location))
 
 
 def check_host(text: str) -> str:

@@ -47,7 +47,7 @@ class DeliverWebhookInput(WebhookSpec):
         Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
         | None
     ) = None
-    """The same key is the same event under the same id; default: each workflow is one of its own."""
+    """The same key is the same event under the same id; default: each workflow is one."""
 
     @model_validator(mode="after")
     def _one_event(self) -> Self:
