@@ -126,7 +126,8 @@ class WebhookActivities:
                 patience,
             )
         except ConnectorError as error:
-            return None, Failure.of(error)
+            field = None if error.temporary else "webhook"
+            return None, Failure.of(error).model_copy(update={"field": field})
         return reply, _judged(reply)
 
     def _check_nobody_else(self, request: OpenWebhookInput) -> None:

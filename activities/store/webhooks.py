@@ -87,8 +87,8 @@ class Webhooks:
     def take_again(self, session: Session, request: OpenWebhookInput) -> WebhookDelivery:
         """Take up an event that is to be delivered again, to the URL of the request."""
         row = _locked(session, request.webhook_id)
-        if row.driver == request.driver and row.state == WebhookState.DELIVERED:
-            return row  # by this very workflow: the step is being repeated
+        if row.driver == request.driver and row.state != WebhookState.DEAD:
+            return row  # the step is being repeated
         row.origin = parse_url(request.request.webhook).origin
         row.url = self._box.seal(SecretStr(request.request.webhook))
         _drive(session, row, request.driver)

@@ -80,7 +80,7 @@ class WebClient:
         try:
             address = parse_url(url)
         except ValueError as error:
-            raise ConnectorError(ErrorType.INVALID_INPUT, str(error), field="webhook") from None
+            raise ConnectorError(ErrorType.INVALID_INPUT, str(error)) from None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience.total_seconds()
         tls = await loop.run_in_executor(self._threads, client_context, True, self._ca_file)
@@ -89,7 +89,7 @@ class WebClient:
             if reply.status not in _REDIRECTS:
                 return reply
             address = _next(address, reply.status, location)
-        raise _misled(f"the receiver redirected more than {MAX_REDIRECTS} times")
+        raise _misled(f"the server redirected more than {MAX_REDIRECTS} times")
 
     def close(self) -> None:
         """Stop the threads."""
@@ -182,7 +182,7 @@ class _GuardedResolver(AbstractResolver):
             found = await self._resolve(host, port)
         except (OSError, UnicodeError):
             raise ConnectorError(
-                ErrorType.HOST_NOT_FOUND, "the name of the receiver's host does not resolve"
+                ErrorType.HOST_NOT_FOUND, "the name of the server's host does not resolve"
             ) from None
         for info in found:
             self._guard.check(self._address, _without_zone(info[4][0]))
@@ -211,7 +211,7 @@ def _without_zone(address: str) -> str:
 
 
 async def _read_some(response: aiohttp.ClientResponse) -> None:
-    """Let the receiver finish a short reply; of a long or slow one nobody needs the rest."""
+    """Let the server finish a short reply; of a long or slow one nobody needs the rest."""
     left = MAX_BODY_BYTES
     with suppress(aiohttp.ClientError, OSError):
         async with asyncio.timeout(_BODY_SECONDS):
@@ -222,22 +222,22 @@ async def _read_some(response: aiohttp.ClientResponse) -> None:
 def _next(address: WebAddress, status: int, location: str | None) -> WebAddress:
     if status not in _KEEPING_POST:
         raise _misled(
-            f"the receiver answered {status}, which would turn the request into a GET; give the "
+            f"the server answered {status}, which would turn the request into a GET; give the "
             "URL it redirects to, or let it answer 307 or 308"
         )
     if location is None:
-        raise _misled(f"the receiver answered {status} without a Location")
+        raise _misled(f"the server answered {status} without a Location")
     try:
         target = follow(address, location)
     except ValueError as error:
-        raise _misled(f"the receiver redirected to a URL that is refused: {error}") from None
+        raise _misled(f"the server redirected to a URL that is refused: {error}") from None
     if address.secure and not target.secure:
-        raise _misled("the receiver redirected from https to http")
+        raise _misled("the server redirected from https to http")
     return target
 
 
 def _misled(reason: str) -> ConnectorError:
-    return ConnectorError(ErrorType.REDIRECT_REFUSED, reason, field="webhook")
+    return ConnectorError(ErrorType.REDIRECT_REFUSED, reason)
 
 
 def _retry_after(value: str | None) -> timedelta | None:
@@ -260,24 +260,24 @@ def _retry_after(value: str | None) -> timedelta | None:
 def _translated(error: Exception) -> ConnectorError:
     """Return what the library says as an error of ours; its own text may quote the URL."""
     if isinstance(error, TimeoutError):
-        return ConnectorError(ErrorType.CONNECTION_TIMED_OUT, "the receiver did not answer in time")
+        return ConnectorError(ErrorType.CONNECTION_TIMED_OUT, "the server did not answer in time")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return ConnectorError(
             ErrorType.CERTIFICATE_REJECTED,
-            "the receiver's certificate is not trusted or names another host; correct it, or name "
+            "the server's certificate is not trusted or names another host; correct it, or name "
             "its authority in EMAIL_CONNECTOR_CA_FILE",
         )
     if isinstance(error, aiohttp.ClientSSLError):
-        return ConnectorError(ErrorType.PROTOCOL_VIOLATION, "the receiver does not speak TLS 1.2")
+        return ConnectorError(ErrorType.PROTOCOL_VIOLATION, "the server does not speak TLS 1.2")
     if isinstance(error, aiohttp.ClientConnectorError):
         code = errno.errorcode.get(error.os_error.errno or 0, "unknown")
         return ConnectorError(
-            ErrorType.CONNECTION_FAILED, f"the receiver cannot be connected to ({code})"
+            ErrorType.CONNECTION_FAILED, f"the server cannot be connected to ({code})"
         )
     if isinstance(error, aiohttp.ClientResponseError | ValueError):
         return ConnectorError(
-            ErrorType.PROTOCOL_VIOLATION, "what the receiver answered is not HTTP/1.1"
+            ErrorType.PROTOCOL_VIOLATION, "what the server answered is not HTTP/1.1"
         )
     return ConnectorError(
-        ErrorType.CONNECTION_LOST, "the connection broke before the receiver had answered"
+        ErrorType.CONNECTION_LOST, "the connection broke before the server had answered"
     )

@@ -99,6 +99,8 @@ class EgressGuard:
         """
         address = ip_address(peer)
         if any(address in network for network in self._networks):
+            if address in _TRANSLATED:  # listed for the sake of the Internet behind it (RFC 6146)
+                self.check(url, str(_last_32_bits(address)))
             return
         if url.host in self._hosts:
             if any(a in network for a in _readings(address) for network in _NEVER_BY_NAME):
@@ -130,7 +132,11 @@ def _readings(address: Address) -> Iterator[Address]:
         if address.teredo is not None:
             yield from address.teredo
         if address in _TRANSLATED or int(address) < 2**32:
-            yield IPv4Address(int(address) & 0xFFFFFFFF)
+            yield _last_32_bits(address)
+
+
+def _last_32_bits(address: Address) -> IPv4Address:
+    return IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _refused(reason: str) -> ConnectorError:
@@ -138,5 +144,4 @@ def _refused(reason: str) -> ConnectorError:
     return ConnectorError(
         ErrorType.EGRESS_REFUSED,
         f"{reason}; if it is meant, list its network or host in EMAIL_CONNECTOR_EGRESS_ALLOW",
-        field="webhook",
     )

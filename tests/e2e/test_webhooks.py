@@ -636,8 +636,10 @@ class TestKilledWorkers:
                     await asyncio.sleep(0.02)
                 if when == "between":
                     webhook_id = receiver.requests[0].headers["webhook-id"]
-                    while attempts(workers.connector, webhook_id)[0].status_code is None:
+                    (attempt,) = attempts(workers.connector, webhook_id)
+                    while attempt.duration_ms is None:
                         await asyncio.sleep(0.02)
+                        (attempt,) = attempts(workers.connector, webhook_id)
                 kill(first)
             with workers.start("second"):
                 result = await handle.result()

@@ -134,6 +134,13 @@ def test_a_listed_host_may_be_private_but_never_hands_out_metadata() -> None:
     assert not refused(guard, "http://[::1]/", "::1")
 
 
+def test_translated_addresses_are_those_behind_the_translation() -> None:
+    guard = EgressGuard(["64:ff9b::/96"])
+    assert not refused(guard, "https://a.example/", "64:ff9b::808:808")
+    for peer in ("64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::a00:1"):
+        assert refused(guard, "https://a.example/", peer)
+
+
 def test_metadata_may_be_listed_as_a_network() -> None:
     assert not refused(EgressGuard(["169.254.0.0/16"]), "http://a.example/", "169.254.1.1")
 
