@@ -33,18 +33,21 @@ from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.readers import Readers
 from activities.unwatched import NO_METRICS, NO_TRACING
-from host.backlog import backlog_watched
-from host.crew import Crew
-from host.ending import told_to_stop
-from host.health import database_answers, health_served, temporal_answers
-from host.logs import configure
-from host.meter import metrics_of, open_runtime
-from host.reporting import StepReport
-from host.trace_switch import open_traces
+from activities.web.client import WebClient
+from activities.web.guard import EgressGuard
+from activities.webhooks import WebhookActivities
 from models.connection import connect
 from models.names import TaskQueue
 from models.settings import Settings
 from models.wire import data_converter
+from starter.host.backlog import backlog_watched
+from starter.host.crew import Crew
+from starter.host.ending import told_to_stop
+from starter.host.health import database_answers, health_served, temporal_answers
+from starter.host.logs import configure
+from starter.host.meter import metrics_of, open_runtime
+from starter.host.reporting import StepReport
+from starter.host.trace_switch import open_traces
 from workflows._guard import InputGuard
 from workflows.registry import FAILURES, WORKFLOWS
 
@@ -93,6 +96,11 @@ async def running(
     accounts = AccountActivities(store.database, readers, store.accounts, transport, connector)
     reading = ReadingActivities(store.database, store.links)
     callbacks = CallbackActivities(runs)
+    web = WebClient(
+        EgressGuard(settings.egress_allow),
+        ca_file=str(settings.ca_file) if settings.ca_file else None,
+    )
+    webhooks = WebhookActivities(store.database, committer, store.webhooks, web, runs, settings)
     grace = timedelta(seconds=settings.shutdown_seconds)
 
     def worker(
@@ -139,6 +147,11 @@ async def running(
             settings.imap_concurrency,
         ),
         worker(
+            TaskQueue.CALLBACKS,
+            [webhooks.attempt_webhook],
+            settings.webhook_concurrency,
+        ),
+        worker(
             TaskQueue.CRYPTO,
             [
                 composing.compose_message,
@@ -148,6 +161,8 @@ async def running(
                 mailbox.close_retrieval,
                 reading.read_message,
                 callbacks.read_callback_state,
+                webhooks.open_webhook,
+                webhooks.close_webhook,
             ],
             settings.crypto_concurrency,
         ),
@@ -166,6 +181,7 @@ async def running(
         ):
             yield
     finally:
+        web.close()
         committer.close()
         readers.close()
 

@@ -15,6 +15,7 @@ from activities.heartbeat import blocking_heartbeats
 from activities.ports import MailboxConnector
 from activities.replication.fetching import Fetching
 from activities.replication.opening import Opening
+from activities.replication.results import batch_result
 from activities.replication.servers import incoming
 from activities.replication.settling import Settling
 from activities.store import mailboxes
@@ -98,7 +99,7 @@ class MailboxActivities:
                     ErrorType.LEASE_LOST, "a later run has taken over the mails of this batch"
                 )
             with self._database.read() as session:
-                return self._fetching.result(session, plan, batch_id)
+                return batch_result(session, plan, batch_id)
 
     @activity.defn(name=ActivityName.SETTLE_BATCH, no_thread_cancel_exception=True)
     def settle_batch(self, request: SettleBatchInput) -> SettleBatchResult:

@@ -6,7 +6,7 @@ at the adapter (``activities.mail.errors``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -238,6 +238,30 @@ class ComposedMail:
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
     attachments: int = field(default=0)
+
+
+# --- The web ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WebReply:
+    """A reply without its body (RFC 9110 §15)."""
+
+    status: int
+    retry_after: timedelta | None = None
+
+
+class WebPoster(Protocol):
+    """Posts to URLs that somebody else has given."""
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], patience: timedelta
+    ) -> WebReply:
+        """Post and return the reply, whatever its status; redirects are followed, guarded.
+
+        Raises:
+            ConnectorError: ``EgressRefused``, ``RedirectRefused``, or there was no reply.
+        """
 
 
 # --- Temporal -----------------------------------------------------------------------------------

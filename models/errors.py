@@ -53,6 +53,10 @@ class ErrorType(StrEnum):
     UID_VALIDITY_CHANGED = "UidValidityChanged"
     # Callbacks
     CALLBACK_FAILED = "CallbackFailed"
+    # Webhooks and other requests to the web
+    EGRESS_REFUSED = "EgressRefused"
+    REDIRECT_REFUSED = "RedirectRefused"
+    WEBHOOK_NOT_FOUND = "WebhookNotFound"
     # Our own store
     STORE_UNAVAILABLE = "StoreUnavailable"
     INTERNAL = "InternalError"

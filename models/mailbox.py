@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from models.base import Payload, Reference, Request, UtcDatetime
-from models.callback import CallbackSpec
+from models.callback import Callback
 from models.failure import Failure
 
 
@@ -97,9 +97,9 @@ class RetrieveEmailMessagesInput(Consumer):
     """Input of ``RetrieveEmailMessages``."""
 
     account: Reference
-    on_email_fetch: CallbackSpec | None = None
-    on_fetch_complete: CallbackSpec | None = None
-    on_fetch_error: CallbackSpec | None = None
+    on_email_fetch: Callback | None = None
+    on_fetch_complete: Callback | None = None
+    on_fetch_error: Callback | None = None
 
 
 class RetrievalProgress(Payload):
@@ -209,7 +209,7 @@ class MessageSummary(Payload):
 
 
 class FetchedBatch(Payload):
-    """Input of the ``on_email_fetch`` workflow: mails that are stored and committed."""
+    """What ``on_email_fetch`` gets: mails that are stored and committed."""
 
     batch_id: str
     account_id: str
@@ -219,7 +219,7 @@ class FetchedBatch(Payload):
 
 
 class FetchCompleted(Payload):
-    """Input of the ``on_fetch_complete`` workflow."""
+    """What ``on_fetch_complete`` gets."""
 
     retrieval_id: str
     account_id: str
@@ -230,7 +230,7 @@ class FetchCompleted(Payload):
 
 
 class FetchFailed(Payload):
-    """Input of the ``on_fetch_error`` workflow."""
+    """What ``on_fetch_error`` gets."""
 
     retrieval_id: str
     account_id: str

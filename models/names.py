@@ -16,6 +16,7 @@ class WorkflowType(StrEnum):
     GET_EMAIL_MESSAGE = "GetEmailMessage"
     GET_FOLDER_NAMES = "GetFolderNames"
     CHECK_SERVER_CONNECTION = "CheckServerConnection"
+    DELIVER_WEBHOOK = "DeliverWebhook"
 
 
 class TaskQueue(StrEnum):
@@ -45,6 +46,9 @@ class ActivityName(StrEnum):
     CHECK_INCOMING = "accounts.check_incoming"
     READ_MESSAGE = "content.read_message"
     CALLBACK_STATE = "callbacks.read_state"
+    OPEN_WEBHOOK = "webhooks.open_delivery"
+    ATTEMPT_WEBHOOK = "webhooks.attempt_delivery"
+    CLOSE_WEBHOOK = "webhooks.close_delivery"
 
 
 class Query(StrEnum):

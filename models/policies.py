@@ -74,6 +74,17 @@ def transmit(heartbeat_seconds: float, timeout_seconds: float) -> ActivityConfig
     )
 
 
+def post(heartbeat_seconds: float, timeout_seconds: float) -> ActivityConfig:
+    """One request to a webhook; the workflow decides whether and when there is another one."""
+    return ActivityConfig(
+        task_queue=TaskQueue.CALLBACKS,
+        # The request ends by itself; the rest is for the store.
+        start_to_close_timeout=timedelta(seconds=timeout_seconds + 60),
+        heartbeat_timeout=timedelta(seconds=heartbeat_seconds),
+        retry_policy=RetryPolicy(maximum_attempts=1),
+    )
+
+
 def mailbox(heartbeat_seconds: float, patience_seconds: float) -> ActivityConfig:
     """Mailbox work inside a run: a server that went away is waited for."""
     return ActivityConfig(
@@ -92,6 +103,14 @@ def callback_retry(max_attempts: int, interval_seconds: float) -> RetryPolicy:
         maximum_interval=timedelta(seconds=max(600.0, interval_seconds)),
         maximum_attempts=max_attempts,
     )
+
+
+def doubling(first_seconds: float, last_seconds: float = 3600.0) -> list[float]:
+    """Return gaps that double from the first to the last."""
+    gaps = [first_seconds]
+    while gaps[-1] < last_seconds:
+        gaps.append(min(gaps[-1] * 2, last_seconds))
+    return gaps
 
 
 def next_send_delay(

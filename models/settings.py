@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.web import check_host
 
 
 def _data_home() -> Path:
@@ -40,7 +42,9 @@ class Settings(BaseSettings):
     content_url_seconds: int = Field(default=900, ge=1)
     """How long a content link is valid."""
     ca_file: Path | None = None
-    """Extra trust anchors (PEM) for mail servers."""
+    """Extra trust anchors (PEM) for mail servers and webhooks."""
+    egress_allow: list[str] = []
+    """Networks (CIDR) and hosts that webhooks may reach although they are private, also by http."""
 
     temporal_address: str | None = None
     """Temporal frontend; default: Temporal's own variables and profile, else 127.0.0.1:7233."""
@@ -52,6 +56,11 @@ class Settings(BaseSettings):
     """Mailbox activities (threads) at once per worker."""
     crypto_concurrency: int = Field(default=4, ge=1)
     """Compositions (threads) at once per worker."""
+
+    webhook_concurrency: int = Field(default=50, ge=1)
+    """Webhook requests at once per worker."""
+    webhook_timeout_seconds: float = Field(default=30, gt=0, le=600)
+    """Patience for a webhook's receiver, from the look-up of its name to its reply."""
 
     retry_delays_seconds: list[float] = [60, 120, 300, 600, 900, 1800, 3600]
     """Gaps between send attempts; the last one repeats."""
@@ -101,6 +110,16 @@ class Settings(BaseSettings):
     def _some_delay(cls, value: list[float]) -> list[float]:
         if not value or min(value) <= 0:
             raise ValueError("give at least one delay, each above 0")
+        return value
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _networks_and_hosts(cls, value: list[str]) -> list[str]:
+        for entry in value:
+            try:
+                ip_network(entry)
+            except ValueError:
+                check_host(entry)
         return value
 
     def sqlalchemy_url(self) -> str:

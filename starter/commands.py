@@ -28,6 +28,7 @@ from models.mailbox import (
 )
 from models.message import GetEmailMessageInput, GetEmailMessageResult
 from models.names import Query, TaskQueue, WorkflowType
+from models.webhook import DeliverWebhookInput, DeliverWebhookResult
 from starter.failures import connector_error, silent_temporal
 
 R = TypeVar("R", bound=Payload)
@@ -38,6 +39,7 @@ RESULTS: dict[str, type[Payload]] = {
     WorkflowType.GET_EMAIL_MESSAGE: GetEmailMessageResult,
     WorkflowType.GET_FOLDER_NAMES: GetFolderNamesResult,
     WorkflowType.CHECK_SERVER_CONNECTION: CheckServerConnectionResult,
+    WorkflowType.DELIVER_WEBHOOK: DeliverWebhookResult,
 }
 
 # Somebody waits for the answer; without a worker the question must not outlive its asker.
@@ -138,6 +140,25 @@ class Commands:
         """Log in to the servers of an account."""
         return await self._ask(
             WorkflowType.CHECK_SERVER_CONNECTION, request, CheckServerConnectionResult, "check"
+        )
+
+    async def redeliver_webhook(self, request: DeliverWebhookInput) -> Run[DeliverWebhookResult]:
+        """Start delivering a stored event again.
+
+        Raises:
+            ConnectorError: ``LeaseLost`` when that is being done already.
+        """
+        workflow_id = f"webhook/{request.redeliver}"
+        return await self._start(
+            WorkflowType.DELIVER_WEBHOOK,
+            request,
+            DeliverWebhookResult,
+            workflow_id,
+            conflict=ConnectorError(
+                ErrorType.LEASE_LOST,
+                f"workflow {workflow_id} is delivering this event; wait for it with "
+                f"'result {workflow_id}', or cancel it",
+            ),
         )
 
     async def wait(self, run: Run[R]) -> R:

@@ -25,12 +25,14 @@ from models.mailbox import (
     RetrieveEmailMessagesResult,
 )
 from models.message import GetEmailMessageInput, GetEmailMessageResult
+from models.webhook import DeliverWebhookInput, DeliverWebhookResult, WebhookEvent
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 
 INPUTS: tuple[type[BaseModel], ...] = (
     AccountSettings,
     CheckServerConnectionInput,
+    DeliverWebhookInput,
     GetEmailMessageInput,
     GetFolderNamesInput,
     RetrieveEmailMessagesInput,
@@ -38,6 +40,7 @@ INPUTS: tuple[type[BaseModel], ...] = (
 )
 OUTPUTS: tuple[type[BaseModel], ...] = (
     CheckServerConnectionResult,
+    DeliverWebhookResult,
     DeliveryReport,
     FetchCompleted,
     FetchFailed,
@@ -47,6 +50,7 @@ OUTPUTS: tuple[type[BaseModel], ...] = (
     RetrievalProgress,
     RetrieveEmailMessagesResult,
     SendEmailResult,
+    WebhookEvent,
 )
 
 

@@ -28,16 +28,17 @@ from activities.store.assembly import open_store
 from models.connection import connect
 from models.settings import Settings
 from models.wire import data_converter
-from tools.histories import others, retrieving, sending
+from tools.histories import others, retrieving, sending, webhooks
 from tools.histories.stage import CASES, Run, Stage
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.servers.postfix import Postfix
+from tools.servers.process import LOOPBACK
 from tools.temporal import DevServer
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "replay" / "histories"
-MODULES = (sending, retrieving, others)
+MODULES = (sending, retrieving, others, webhooks)
 """Imported for the cases that they register."""
 
 
@@ -123,6 +124,7 @@ def main() -> None:
                 ca_file=ca.ca_file,
                 retry_delays_seconds=[0.5],
                 shutdown_seconds=0.5,
+                egress_allow=[LOOPBACK],
             )
             asyncio.run(_play(settings, dovecot, postfix, names))
     finally:

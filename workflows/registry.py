@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workflows.check_server_connection import CheckServerConnectionWorkflow
+from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.get_email_message import GetEmailMessageWorkflow
 from workflows.get_folder_names import GetFolderNamesWorkflow
 from workflows.retrieve_email_messages import RetrieveEmailMessagesWorkflow
@@ -11,6 +12,7 @@ from workflows.unknown_type import UnknownTypeWorkflow
 
 WORKFLOWS = [
     CheckServerConnectionWorkflow,
+    DeliverWebhookWorkflow,
     GetEmailMessageWorkflow,
     GetFolderNamesWorkflow,
     RetrieveEmailMessagesWorkflow,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlmodel import Session
-
 from activities.heartbeat import stop_if_cancelled
 from activities.mail.parse import parse_many
 from activities.mail.render import render_html
 from activities.ports import FetchedMail, MailboxConnector
 from activities.replication.servers import check_validity, incoming
-from activities.store import inbox, mailboxes, messages
+from activities.store import inbox, mailboxes
 from activities.store.accounts import Accounts
 from activities.store.content import ContentStore
 from activities.store.engine import Database
@@ -19,7 +17,7 @@ from activities.store.log import record
 from models.callback import CallbackKind
 from models.errors import ConnectorError, ErrorType
 from models.ids import callback_workflow_id
-from models.mailbox import BatchResult, FetchedBatch, RetrievalOptions
+from models.mailbox import RetrievalOptions
 from models.tables import Retrieval
 from models.uid_set import as_ranges, section
 
@@ -135,27 +133,6 @@ class Fetching:
             inbox.insert(session, account_id, parsed, content)
             inbox.place(session, plan.folder_id, plan.uid_validity, placed)
         return dict(placed)
-
-    def result(self, session: Session, plan: Retrieval, batch_id: str) -> BatchResult:
-        """Return a stored batch as the callback gets it."""
-        items = mailboxes.items(session, batch_id)
-        fresh = {i.message_id: i.uid for i in reversed(items) if i.message_id and not i.known}
-        placed = [(uid, message_id) for message_id, uid in reversed(fresh.items())]
-        summaries = messages.summaries(session, placed)
-        options = RetrievalOptions.model_validate(plan.options)
-        batch = FetchedBatch(
-            batch_id=batch_id,
-            account_id=mailboxes.account_of(session, plan.folder_id),
-            folder=options.folder,
-            consumer=plan.consumer,
-            messages=summaries,
-        )
-        return BatchResult(
-            batch=batch,
-            known=sum(i.known for i in items),
-            quarantined=sum(m.quarantined for m in summaries),
-            skipped=sum(i.skipped for i in items),
-        )
 
 
 def _chunks(mails: Iterator[FetchedMail]) -> Iterator[list[FetchedMail]]:

@@ -36,6 +36,7 @@ from models.tables import (
     PartRow,
     Rendition,
     Retrieval,
+    WebhookDelivery,
 )
 
 
@@ -107,6 +108,7 @@ class Accounts:
             delete(Retrieval).where(col(Retrieval.folder_id).in_(folders)),
             delete(Cursor).where(col(Cursor.folder_id).in_(folders)),
             delete(Location).where(col(Location.folder_id).in_(folders)),
+            delete(WebhookDelivery).where(col(WebhookDelivery.account_id) == row.id),
             delete(Folder).where(col(Folder.account_id) == row.id),
             delete(Acknowledgement).where(col(Acknowledgement.message_id).in_(messages)),
             delete(PartRow).where(col(PartRow.message_id).in_(messages)),

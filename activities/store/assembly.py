@@ -13,6 +13,7 @@ from activities.store.content import ContentStore, open_blobs
 from activities.store.engine import Database
 from activities.store.links import ContentLinks
 from activities.store.migrate import migrate
+from activities.store.webhooks import Webhooks
 from activities.unwatched import NO_METRICS
 from models.settings import Settings
 
@@ -25,6 +26,7 @@ class Store:
     accounts: Accounts
     content: ContentStore
     links: ContentLinks
+    webhooks: Webhooks
     keys: Keyring
 
     def close(self) -> None:
@@ -39,10 +41,12 @@ def open_store(settings: Settings, metrics: Metrics = NO_METRICS) -> Store:
     database = Database(settings.sqlalchemy_url(), metrics=metrics)
     migrate(database)
     lifetime = timedelta(seconds=settings.content_url_seconds)
+    box = SecretBox(keys.secrets)
     return Store(
         database=database,
-        accounts=Accounts(SecretBox(keys.secrets), settings.ca_file),
+        accounts=Accounts(box, settings.ca_file),
         content=ContentStore(open_blobs(settings.blob_folder_url()), settings.inline_content_bytes),
         links=ContentLinks(keys.content, settings.public_url, lifetime),
+        webhooks=Webhooks(box),
         keys=keys,
     )

@@ -17,6 +17,7 @@ from models.tables.mailbox import (
 )
 from models.tables.messages import LogEntry, Message
 from models.tables.sending import Attempt, Delivery, Recipient, Rendition
+from models.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookKey
 
 __all__ = [
     "AccountRow",
@@ -35,4 +36,7 @@ __all__ = [
     "Recipient",
     "Rendition",
     "Retrieval",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookKey",
 ]

@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from models.callback import CallbackKind, CallbackSpec, PayloadProtection
+from models.callback import (
+    Callback,
+    CallbackKind,
+    CallbackSpec,
+    PayloadProtection,
+    WebhookSpec,
+)
 from models.mailbox import (
     FetchStrategy,
     Handling,
@@ -28,7 +34,7 @@ _CALLBACK = re.compile(r"(?P<workflow>[^@]+)@(?P<queue>[^:]+)(?::(?P<payloads>pl
 
 def _callback(kind: CallbackKind, text: str) -> Any:
     option = f"--{kind.replace('_', '-')}"
-    return typer.Option(option, metavar="WORKFLOW@QUEUE", help=text)
+    return typer.Option(option, metavar="WORKFLOW@QUEUE or URL", help=text)
 
 
 def retrieve(
@@ -68,14 +74,15 @@ def retrieve(
         str | None,
         _callback(
             CallbackKind.ON_EMAIL_FETCH,
-            "Workflow to run for each batch; append :plain for a worker without our payload key.",
+            "Workflow to run for each batch, or URL to post it to; append :plain to the queue of a "
+            "worker without our payload key.",
         ),
     ] = None,
     on_fetch_complete: Annotated[
-        str | None, _callback(CallbackKind.ON_FETCH_COMPLETE, "Workflow to run at the end.")
+        str | None, _callback(CallbackKind.ON_FETCH_COMPLETE, "The same at the end.")
     ] = None,
     on_fetch_error: Annotated[
-        str | None, _callback(CallbackKind.ON_FETCH_ERROR, "Workflow to run on an error.")
+        str | None, _callback(CallbackKind.ON_FETCH_ERROR, "The same on an error.")
     ] = None,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Print the workflow's id and do not wait.")
@@ -126,13 +133,16 @@ def _request(**values: Any) -> RetrieveEmailMessagesInput:
         raise invalid(error) from None
 
 
-def _spec(text: str | None) -> CallbackSpec | None:
+def _spec(text: str | None) -> Callback | None:
     if text is None:
         return None
+    if "://" in text:
+        return WebhookSpec(webhook=text)
     found = _CALLBACK.fullmatch(text)
     if found is None:
         raise typer.BadParameter(
-            "write a callback as WORKFLOW@QUEUE, WORKFLOW@QUEUE:plain or WORKFLOW@QUEUE:encrypted"
+            "write a callback as WORKFLOW@QUEUE, WORKFLOW@QUEUE:plain or WORKFLOW@QUEUE:encrypted, "
+            "or as a URL: https://HOST/PATH"
         )
     return CallbackSpec(
         workflow=found["workflow"],

@@ -18,9 +18,9 @@ from temporalio.worker import Interceptor, Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
-from host.tracing import Traces
 from models.names import ActivityName, WorkflowType
 from models.wire import data_converter
+from starter.host.tracing import Traces
 from worker import SANDBOX
 from workflows._guard import InputGuard
 from workflows.registry import FAILURES, WORKFLOWS

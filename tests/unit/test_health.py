@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from activities.store.engine import Database
 from activities.store.migrate import migrate
-from host import health
-from host.health import Check, database_answers, health_served
 from models.errors import ConnectorError, ErrorType
+from starter.host import health
+from starter.host.health import Check, database_answers, health_served
 from tools.servers.process import free_port
 
 

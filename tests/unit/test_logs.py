@@ -13,8 +13,8 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from host.logs import JsonLines, PlainLines
 from models.errors import ConnectorError, ErrorType
+from starter.host.logs import JsonLines, PlainLines
 
 ROOT = Path(__file__).parents[2]
 OURS = str(ROOT / "activities" / "sending.py")
@@ -120,7 +120,7 @@ def test_a_line_within_a_step_names_the_step() -> None:
 
 _LOUD = f"""
 import asyncio, logging, sys, threading, warnings
-from host.logs import configure
+from starter.host.logs import configure
 from models.settings import Settings
 configure(Settings(log_format="json", log_level="debug"))
 logging.getLogger("activities").info("hello")

@@ -35,6 +35,7 @@ def test_each_is_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "RETRY_DELAYS_SECONDS": "[1, 2.5]",
         "PAYLOAD_ENCRYPTION": "off",
         "SMTP_CONCURRENCY": "7",
+        "EGRESS_ALLOW": '["10.0.0.0/8", "fd12::1", "hooks.internal"]',
         "TEMPORAL_ADDRESS": "example.org:7233",
     }.items():
         monkeypatch.setenv(f"EMAIL_CONNECTOR_{name}", value)
@@ -43,6 +44,7 @@ def test_each_is_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert settings.retry_delays_seconds == [1, 2.5]
     assert settings.payload_encryption == "off"
     assert settings.smtp_concurrency == 7
+    assert settings.egress_allow == ["10.0.0.0/8", "fd12::1", "hooks.internal"]
     assert settings.temporal_address == "example.org:7233"
     assert settings.sqlalchemy_url() == f"sqlite:///{tmp_path}/email-connector.db"
     assert settings.blob_folder_url() == (tmp_path / "content").as_uri()
@@ -74,6 +76,8 @@ def test_urls_go_before_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HEALTH_ADDRESS", "0"),
         ("LOG_FORMAT", "canary"),
         ("LOG_LEVEL", "canary"),
+        ("EGRESS_ALLOW", '["10.0.0.1/8"]'),
+        ("EGRESS_ALLOW", '["https://canary.example/"]'),
     ],
 )
 def test_nonsense_is_refused_and_not_quoted(

@@ -10,7 +10,7 @@ from typing import Any
 from temporalio.exceptions import CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from host.logs import ids_of, type_of
+from starter.host.logs import ids_of, type_of
 
 _log = logging.getLogger(__name__)
 

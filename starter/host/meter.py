@@ -16,10 +16,10 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
 from activities.ports import Metrics
 from activities.unwatched import NO_METRICS
-from host.logs import core_logging
 from models.errors import ConnectorError, ErrorType
 from models.metrics import METRICS, Metric, MetricKind
 from models.settings import Settings
+from starter.host.logs import core_logging
 
 
 def open_runtime(settings: Settings) -> Runtime:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from host.tracing import Traces
+    from starter.host.tracing import Traces
 
 
 def open_traces() -> Traces | None:
@@ -16,6 +16,6 @@ def open_traces() -> Traces | None:
     names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     if not any(os.environ.get(name, "").strip() for name in names):
         return None
-    from host.tracing import Traces
+    from starter.host.tracing import Traces
 
     return Traces()

@@ -1,0 +1,1 @@
+"""Requests to the web: guarded against reaching what is not public."""
