@@ -97,6 +97,8 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line."""
+        if request.get(KIND) == PASSED_ON:
+            return  # a page of Temporal's UI is dozens of files
         self.logger.info(
             "%s %s %d %d bytes %.0f ms",
             request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "other",

@@ -17,7 +17,7 @@ from starter.endpoints.ranges import Span, UnsatisfiableRangeError, requested_sp
 _log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 256 * 1024
-_PARAMETERS = ("key", "expires", "signature")
+_PARAMETERS = ["expires", "key", "signature"]
 
 
 class ContentEndpoint:
@@ -34,7 +34,6 @@ class ContentEndpoint:
 
     def add_to(self, app: web.Application) -> None:
         """Add the route."""
-        # Matched against the path as it was sent: a key has one spelling, without escapes.
         app.router.add_get("/content/{key:[A-Za-z0-9._-]{1,100}}", self.get)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -65,9 +64,11 @@ class ContentEndpoint:
 
     def _check(self, request: web.Request, key: str) -> None:
         query = request.rel_url.query
-        if sorted(query) != sorted(_PARAMETERS):  # each of them once, and nothing else
-            raise ConnectorError(ErrorType.CONTENT_NOT_FOUND, "the link is not complete")
-        self._links.check(key, *(query[name] for name in _PARAMETERS))
+        # A link has one spelling: no escapes, each parameter once, and nothing else.
+        path = request.raw_path.partition("?")[0]
+        if path != f"/content/{key}" or sorted(name for name, _ in query.items()) != _PARAMETERS:
+            raise ConnectorError(ErrorType.CONTENT_NOT_FOUND, "the link is not one of ours")
+        self._links.check(key, query["key"], query["expires"], query["signature"])
 
     async def _send(
         self, request: web.Request, piece: Piece, headers: dict[str, str], span: Span, status: int

@@ -40,8 +40,10 @@ class Piece:
     name: str
     size: int
     sha256: str
+    data: bytes | None
+    """All of it, when it is at hand."""
     read: Callable[[Span], bytes]
-    """Read a span; blocks."""
+    """Read a span; may block."""
 
 
 class Pieces:
@@ -66,6 +68,8 @@ class Pieces:
 
     async def read(self, piece: Piece, span: Span) -> bytes:
         """Return the bytes of a span."""
+        if piece.data is not None:
+            return piece.data[span.start : span.stop]
         return await self._run(self._threads, lambda: piece.read(span))
 
     async def answers(self) -> None:
@@ -96,6 +100,7 @@ class Pieces:
             name=f"{row.message_id}.{_ENDINGS[row.kind]}",
             size=row.size,
             sha256=row.sha256,
+            data=row.data,
             read=lambda span: self._store.content.read_range(row, span.start, span.stop),
         )
 
@@ -116,6 +121,7 @@ class Pieces:
             name=parts[number].name,
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
+            data=data,
             read=lambda span: data[span.start : span.stop],
         )
         self._kept.put(key, piece)

@@ -79,18 +79,10 @@ class SignIn:
         credential = (await request.post()).get("credential")
         if not isinstance(credential, str) or not self._access.admits(credential.strip()):
             return self._page(401, "This is not the token, or the link has been used or is old.")
-        answer = web.Response(status=303, headers={"Location": f"{self._ui}/"})
-        answer.set_cookie(
-            COOKIE,
-            self._access.session(),
-            max_age=SESSION_SECONDS,
-            # None: the folder of this page, whatever prefix a proxy has put before it.
-            path=None,  # type: ignore[arg-type]
-            httponly=True,
-            samesite="Strict",
-            secure=self._secure,
-        )
-        return answer
+        # Without a Path it is for this page's folder, whatever prefix a proxy has put before it.
+        cookie = f"{COOKIE}={self._access.session()}; Max-Age={SESSION_SECONDS}; HttpOnly"
+        cookie += "; SameSite=Strict" + ("; Secure" if self._secure else "")
+        return web.Response(status=303, headers={"Location": f"{self._ui}/", "Set-Cookie": cookie})
 
     def _page(self, status: int = 200, refused: str = "") -> web.Response:
         text = _PAGE.format(style=_STYLE, script=_SCRIPT, refused=escape(refused))
