@@ -20,6 +20,8 @@ _OF_THE_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "proxy-authenticate", "proxy-authorization", "content-length"}
 )
+# What the client would otherwise add for itself.
+_OF_CLIENTS: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class TemporalUi:
@@ -51,6 +53,7 @@ class TemporalUi:
                 headers=_end_to_end(request.headers),
                 data=request.content if request.can_read_body else None,
                 allow_redirects=False,
+                skip_auto_headers=_OF_CLIENTS,
             )
         except ClientError:
             return problem(502, "ConnectionFailed", "Temporal's UI does not answer")

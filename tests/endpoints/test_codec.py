@@ -205,9 +205,8 @@ async def test_sessions_and_invitations_end(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"null", b"\xff", b'{"payloads": 1}', 
-     b'{"payloads":' * 2000, b"[" * 200_000],
-)  # fmt: skip
+    [b"", b"{", b"null", b"\xff", b'{"payloads": 1}', b'{"payloads":' * 2000, b"[" * 200_000],
+)
 async def test_what_is_no_payload(
     codec: Codec, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
