@@ -41,6 +41,16 @@ class Settings(BaseSettings):
     """Base URL under which content links are reachable from outside."""
     content_url_seconds: int = Field(default=900, ge=1)
     """How long a content link is valid."""
+    content_keys: SecretStr | None = None
+    """Keys that sign content links, ``id:base64`` (32 bytes each), newest first, by commas."""
+    http_host: str = "127.0.0.1"
+    """Address on which ``serve`` listens."""
+    http_port: int = Field(default=8089, ge=0, le=65535)
+    """Port on which ``serve`` listens; 0 = any free one."""
+    codec_token: SecretStr | None = Field(default=None, min_length=32)
+    """Bearer token of the codec server; default: made on first run, in ``data_dir``."""
+    codec_origins: list[str] = ["http://127.0.0.1:8233", "http://localhost:8233"]
+    """Origins of Temporal's UI, whose pages may use the codec server; the first is linked to."""
     ca_file: Path | None = None
     """Extra trust anchors (PEM) for mail servers and webhooks."""
     egress_allow: list[str] = []

@@ -79,6 +79,8 @@ def demo(output: Output, settings: Settings, *, stay: bool = False) -> DemoRepor
         encryption_keys=None,
         payload_keys=None,
         payload_encryption="on",
+        content_keys=None,
+        codec_token=None,
         ca_file=None,
     )
     with (
@@ -205,7 +207,7 @@ def _report(stack: Stack, store: Store, done: _Done, seconds: float) -> DemoRepo
         callbacks=len(done.callbacks),
         data_dir=str(stack.settings.data_dir),
         temporal_port=stack.temporal.port,
-        ui_port=stack.temporal.ui_port or 0,
+        ui_port=stack.ui_port,
         links=_links(stack.ui_url, done),
     )
 

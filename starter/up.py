@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from activities.crypto.keyring import codec_token_file, load_codec_token
 from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
 from starter.embedded.stack import Stack, running
+from starter.endpoints.access import CodecAccess
 from starter.output import Output
 from tools.servers.process import ChildServer
 
@@ -80,6 +83,9 @@ def _facts(stack: Stack) -> dict[str, object]:
     return {
         "temporal_address": stack.temporal.address,
         "temporal_ui": stack.ui_url,
+        "sign_in": _sign_in(stack),
+        "codec_endpoint": stack.codec_endpoint,
+        "content_url": stack.settings.public_url,
         "data_dir": str(stack.settings.data_dir),
         "mail": stack.mail.model_dump() if stack.mail else None,
         "environment": _environment(stack),
@@ -91,13 +97,29 @@ def _environment(stack: Stack) -> dict[str, str]:
     return {
         "TEMPORAL_ADDRESS": stack.temporal.address,
         "EMAIL_CONNECTOR_DATA_DIR": str(stack.settings.data_dir),
+        "EMAIL_CONNECTOR_PUBLIC_URL": stack.settings.public_url,
     }
+
+
+def _sign_in(stack: Stack) -> str:
+    """A link that lets one browser read payloads in Temporal's UI; it works once."""
+    invitation = CodecAccess(load_codec_token(stack.settings)).invitation()
+    return f"{stack.ui_url}/codec/login#{invitation}"
+
+
+def _codec_auth(stack: Stack) -> str:
+    """The token as a shell finds it: in no line that somebody might copy."""
+    if stack.settings.codec_token:
+        return "$EMAIL_CONNECTOR_CODEC_TOKEN"
+    return f"$(cat {shlex.quote(str(codec_token_file(stack.settings)))})"
 
 
 def _explain(output: Output, stack: Stack) -> None:
     facts: dict[str, object] = {
         "Temporal": stack.temporal.address,
         "Temporal's UI": stack.ui_url,
+        "… payloads readable": f"{_sign_in(stack)} (works once)",
+        "Content links": stack.settings.public_url,
         "Data": stack.settings.data_dir,
     }
     if mail := stack.mail:
@@ -120,5 +142,10 @@ def _explain(output: Output, stack: Stack) -> None:
             "  python -m starter retrieve --account me --handling move --move-folder Archive",
             "  python -m starter message list",
         ]
+    lines += [
+        "  temporal workflow list",
+        f"  temporal workflow show --codec-endpoint {stack.codec_endpoint} "
+        f'--codec-auth "Bearer {_codec_auth(stack)}" --workflow-id WORKFLOW_ID',
+    ]
     for line in lines:
         output.console.print(line, soft_wrap=True)

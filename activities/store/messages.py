@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ _BATCH_BYTES = 60_000
 _FIXED_BYTES = 250
 """What a summary takes without its texts."""
 _MAX_TO = 50
+_PART_NUMBER = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,27 @@ def recent(
 
 def raw(session: Session, content: ContentStore, message_id: str) -> bytes:
     """The exact bytes of a mail, as received or as sent."""
-    row = session.exec(
+    return content.read(session, raw_key(session, message_id))[1]
+
+
+def raw_key(session: Session, message_id: str) -> str:
+    """Key of the exact bytes of a mail; raises ``MessageNotFound``."""
+    key = session.exec(
         select(ContentRow.key).where(ContentRow.message_id == message_id, ContentRow.kind == "raw")
     ).first()
-    row = (
-        row
+    key = (
+        key
         or session.exec(
             select(Rendition.content_key).where(
                 Rendition.message_id == message_id, Rendition.kind == "mail"
             )
         ).first()
     )
-    if row is None:
+    if key is None:
         raise ConnectorError(
             ErrorType.MESSAGE_NOT_FOUND, "there is no mail with this id", field="message_id"
         )
-    return content.read(session, row)[1]
+    return key
 
 
 def summaries(session: Session, placed: Sequence[tuple[int, str]]) -> list[MessageSummary]:
@@ -129,3 +136,9 @@ def _json_size(text: str) -> int:
 def part_key(part: PartRow) -> str:
     """Key of an attachment's bytes, which lie within the raw mail."""
     return f"{part.message_id}.part.{part.number}"
+
+
+def part_of_key(key: str) -> tuple[str, int] | None:
+    """Inverse of ``part_key``: id of the mail and number of the part; None for other keys."""
+    message_id, marker, number = key.rpartition(".part.")
+    return (message_id, int(number)) if marker and _PART_NUMBER.fullmatch(number) else None

@@ -10,7 +10,17 @@ from pydantic import ValidationError
 
 from models.errors import ConnectorError, ErrorType
 from models.wire import first_problem
-from starter.cli import account, account_servers, message, result, retrieve, send, system, webhook
+from starter.cli import (
+    account,
+    account_servers,
+    message,
+    result,
+    retrieve,
+    send,
+    serve,
+    system,
+    webhook,
+)
 from starter.output import Output
 from tools.servers.process import ServerError
 from tools.temporal.resolve import TemporalNotFoundError
@@ -29,6 +39,7 @@ app.command("retrieve")(retrieve.retrieve)
 app.add_typer(message.app, name="message")
 app.add_typer(webhook.app, name="webhook")
 app.command("result")(result.result)
+app.command("serve")(serve.serve)
 app.command("up")(system.up_command)
 app.command("demo")(system.demo_command)
 

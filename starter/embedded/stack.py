@@ -11,11 +11,15 @@ from pathlib import Path
 from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
 from starter.embedded.credentials import MailServerFacts
+from starter.embedded.endpoints import Endpoints
 from starter.embedded.mail import MailServer
 from starter.embedded.temporal import FRONTEND_PORT, UI_PORT, development_server, usual_port
 from starter.embedded.worker import Worker
-from tools.servers.process import ChildServer, ServerError
+from tools.servers.process import LOOPBACK, ChildServer, ServerError, free_port
 from tools.temporal.devserver import DevServer
+
+HTTP_PORT = 8089
+"""Of the endpoints."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,20 @@ class Stack:
     settings: Settings
     temporal: DevServer
     worker: Worker
+    endpoints: Endpoints
+    ui_port: int
     mailserver: MailServer | None
     children: tuple[ChildServer, ...]
 
     @property
     def ui_url(self) -> str:
-        """Where Temporal's UI is."""
-        return self.temporal.ui_url or ""
+        """Where Temporal's UI is, with the codec server beside it."""
+        return f"http://{LOOPBACK}:{self.ui_port}"
+
+    @property
+    def codec_endpoint(self) -> str:
+        """Where programs find the codec server."""
+        return f"http://{self.settings.http_host}:{self.settings.http_port}/codec"
 
     @property
     def mail(self) -> MailServerFacts | None:
@@ -39,12 +50,13 @@ class Stack:
         return self.mailserver.facts if self.mailserver else None
 
     def wait(self) -> None:
-        """Wait until the worker works, after which everything does.
+        """Wait until everything works.
 
         Raises:
             ServerError: It did not start; the message ends with its log.
         """
         self.worker.wait()
+        self.endpoints.wait()
         if dead := self.dead():
             raise ServerError(f"{dead.name} ended while the rest was starting; see {dead.log}")
 
@@ -63,12 +75,14 @@ def running(
     port: int | None = None,
     ui_port: int | None = None,
 ) -> Iterator[Stack]:
-    """Run Temporal, a mail server and the worker while the block runs.
+    """Run Temporal, a mail server, the worker and the endpoints while the block runs.
 
-    The worker may still be starting when the block begins: ``Stack.wait`` says when it is not.
+    Our own parts may still be starting when the block begins: ``Stack.wait`` says when they are
+    not.
 
     Args:
-        settings: Where the data lies; Temporal's address in it is replaced.
+        settings: Where the data lies; Temporal's address in it is replaced, and addresses of the
+            endpoints that the user has not chosen.
         report: Told what is being started.
         with_mail: Whether to run the mail server.
         ours_only: Whether the worker ignores settings in the user's environment.
@@ -89,24 +103,53 @@ def running(
             stack.callback(mailserver.stop)
             mailserver.launch()
             children.append(mailserver)
+        shown_at = stack.enter_context(usual_port(UI_PORT, ui_port))
         temporal = development_server(
             data / "temporal",
             report,
             port=stack.enter_context(usual_port(FRONTEND_PORT, port)),
-            ui_port=stack.enter_context(usual_port(UI_PORT, ui_port)),
+            ui_port=free_port(),
+            codec_endpoint=f"http://{LOOPBACK}:{shown_at}/codec",
         )
         children.append(stack.enter_context(temporal))
         report("starting the worker")
-        settings = settings.model_copy(
-            update={"data_dir": data, "temporal_address": temporal.address}
-        )
+        http_port = stack.enter_context(usual_port(HTTP_PORT, _chosen_port(settings, ours_only)))
+        settings = _placed(settings, data, temporal.address, http_port, ours_only=ours_only)
         worker = Worker(data / "worker", settings, ours_only=ours_only)
-        stack.callback(worker.stop)
-        worker.launch()
-        children.append(worker)
+        endpoints = Endpoints(
+            data / "endpoints",
+            settings,
+            ui_port=shown_at,
+            ui_upstream=temporal.ui_url or "",
+            ours_only=ours_only,
+        )
+        for child in (worker, endpoints):
+            stack.callback(child.stop)
+            child.launch()
+            children.append(child)
         if mailserver:
             mailserver.wait()
-        yield Stack(settings, temporal, worker, mailserver, tuple(children))
+        yield Stack(settings, temporal, worker, endpoints, shown_at, mailserver, tuple(children))
+
+
+def _chosen_port(settings: Settings, ours_only: bool) -> int | None:
+    chosen = "http_port" in settings.model_fields_set and not ours_only
+    return settings.http_port if chosen else None
+
+
+def _placed(
+    settings: Settings, data: Path, temporal: str, http_port: int, *, ours_only: bool
+) -> Settings:
+    """The settings as the parts of this stack find each other."""
+    changes: dict[str, object] = {
+        "data_dir": data,
+        "temporal_address": temporal,
+        "http_host": LOOPBACK,
+        "http_port": http_port,
+    }
+    if ours_only or "public_url" not in settings.model_fields_set:
+        changes["public_url"] = f"http://{LOOPBACK}:{http_port}"
+    return settings.model_copy(update=changes)
 
 
 @contextmanager

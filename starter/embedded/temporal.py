@@ -52,7 +52,12 @@ def usual_port(port: int, wanted: int | None = None) -> Iterator[int]:
 
 
 def development_server(
-    directory: Path, report: Callable[[str], None], *, port: int, ui_port: int
+    directory: Path,
+    report: Callable[[str], None],
+    *,
+    port: int,
+    ui_port: int,
+    codec_endpoint: str,
 ) -> DevServer:
     """Return a server, not started yet, whose database lies in ``directory``.
 
@@ -61,6 +66,7 @@ def development_server(
         report: Told what takes long: a download or a build of the Temporal CLI.
         port: The frontend's port.
         ui_port: The UI's port.
+        codec_endpoint: Where the UI's pages find the codec server.
     """
 
     def report_long_work(line: str) -> None:
@@ -73,6 +79,7 @@ def development_server(
         ui=True,
         port=port,
         ui_port=ui_port,
+        ui_codec_endpoint=codec_endpoint,
         search_attributes=dict.fromkeys(SearchAttribute, "Keyword"),
     )
 

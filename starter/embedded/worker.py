@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.settings import Settings
-from starter.embedded.child import ROOT, PythonChild, without_temporal_profile
+from starter.embedded.child import ROOT, PythonChild
+from starter.embedded.environment import of_child
 
 _READY = "worker ready"
 
@@ -15,7 +16,8 @@ class Worker(PythonChild):
 
     Args:
         directory: Where its log goes.
-        settings: Data folder and Temporal's address; everything else it reads by itself.
+        settings: Data folder, public URL and Temporal's address; everything else it reads by
+            itself.
         ours_only: Whether settings in the user's environment are left out, so that nothing but
             ``settings.data_dir`` is touched.
     """
@@ -23,16 +25,7 @@ class Worker(PythonChild):
     name = "worker"
 
     def __init__(self, directory: Path, settings: Settings, *, ours_only: bool = False) -> None:
-        environment = without_temporal_profile()
-        if ours_only:
-            environment |= {
-                f"EMAIL_CONNECTOR_{name.upper()}": None for name in Settings.model_fields
-            }
-        environment |= {
-            "EMAIL_CONNECTOR_DATA_DIR": str(settings.data_dir),
-            "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": settings.temporal_address,
-            "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": "default",
-        }
+        environment = of_child(settings, ours_only=ours_only)
         super().__init__(directory, [str(ROOT / "worker.py")], environment)
 
     def _ready(self) -> bool:

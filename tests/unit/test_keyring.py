@@ -14,7 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from activities.crypto.keyring import Keyring, load_keyring
+from activities.crypto.keyring import Keyring, codec_token_file, load_codec_token, load_keyring
 from activities.crypto.secretbox import SecretBox
 from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
@@ -36,7 +36,7 @@ def test_keys_are_made_once_and_private(tmp_path: Path) -> None:
     assert [file.name for file in folder.iterdir()] == ["keys.json"]
     again = load(folder)
     assert vars(again) == vars(made)
-    assert len(made.content) == 32
+    assert [len(key) for key in made.content.values()] == [32]
     assert made.payloads is not None
     assert [len(key) for key in made.payloads.values()] == [32]
 
@@ -51,7 +51,7 @@ def test_each_folder_has_its_own(tmp_path: Path) -> None:
 def _start(folder: Path, gate: Any, found: Any) -> None:
     gate.wait()
     keys = load(folder)
-    found.put((keys.secrets, keys.content, tuple((keys.payloads or {}).items())))
+    found.put((keys.secrets, tuple(keys.content.items()), tuple((keys.payloads or {}).items())))
 
 
 def test_processes_that_start_at_once_get_the_same_keys(tmp_path: Path) -> None:
@@ -77,9 +77,30 @@ def test_settings_go_before_the_file(tmp_path: Path) -> None:
         tmp_path,
         encryption_keys=SecretStr(", ".join(fernets)),
         payload_keys=SecretStr(listed),
+        content_keys=SecretStr(listed),
     )
+    assert list(keys.content.items()) == [("new", new), ("old", old)]
     assert keys.secrets == tuple(fernets)
     assert list((keys.payloads or {}).items()) == [("new", new), ("old", old)]
+
+
+def test_a_file_of_the_first_versions_is_read(tmp_path: Path) -> None:
+    made = load(tmp_path)
+    file = tmp_path / "keys.json"
+    stored = json.loads(file.read_text())
+    stored["content"] = stored["content"].removeprefix("k1:")
+    file.write_text(json.dumps(stored))
+    assert load(tmp_path).content == made.content
+
+
+def test_the_codec_token_is_made_once_and_private(tmp_path: Path) -> None:
+    described = Settings(data_dir=tmp_path / "data")
+    made = load_codec_token(described).get_secret_value()
+    assert len(made) >= 32
+    assert load_codec_token(described).get_secret_value() == made
+    assert stat.S_IMODE(codec_token_file(described).stat().st_mode) == 0o600
+    chosen = SecretStr("c" * 32)
+    assert load_codec_token(Settings(data_dir=tmp_path, codec_token=chosen)) == chosen
 
 
 def test_without_payload_encryption(tmp_path: Path) -> None:
@@ -95,6 +116,9 @@ def test_without_payload_encryption(tmp_path: Path) -> None:
         ("payload_keys", "id:canary!"),
         ("payload_keys", f"id:{base64.b64encode(b'canary').decode()}"),
         ("payload_keys", f":{base64.b64encode(bytes(32)).decode()}"),
+        ("content_keys", "nonsense-canary"),
+        ("content_keys", base64.b64encode(bytes(32)).decode()),
+        ("content_keys", ", ,"),
     ],
 )
 def test_bad_keys_are_named_and_not_shown(tmp_path: Path, name: str, value: str) -> None:

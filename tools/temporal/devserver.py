@@ -17,6 +17,7 @@ class DevServer(ChildServer):
         ui: whether to serve the Web UI too.
         port: the frontend's port; a free one when not given.
         ui_port: the Web UI's port; a free one when not given.
+        ui_codec_endpoint: the codec server that the Web UI asks, as browsers reach it.
         dynamic_config: dynamic configuration, as JSON values by key.
         search_attributes: types by name, for example `{"EmailAccount": "Keyword"}`.
         namespaces: namespaces to have besides `default`.
@@ -33,6 +34,7 @@ class DevServer(ChildServer):
         ui: bool = False,
         port: int | None = None,
         ui_port: int | None = None,
+        ui_codec_endpoint: str | None = None,
         dynamic_config: Mapping[str, str] | None = None,
         search_attributes: Mapping[str, str] | None = None,
         namespaces: Sequence[str] = (),
@@ -45,6 +47,7 @@ class DevServer(ChildServer):
         self.database = directory / "temporal.db"
         self.port = port or free_port()
         self.ui_port = (ui_port or free_port()) if ui else None
+        self._ui_codec_endpoint = ui_codec_endpoint
 
     @property
     def binary(self) -> Path:
@@ -74,6 +77,8 @@ class DevServer(ChildServer):
         # Three times the throughput of the file's default settings.
         command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
         command += ["--headless"] if self.ui_port is None else ["--ui-port", str(self.ui_port)]
+        if self._ui_codec_endpoint:
+            command += ["--ui-codec-endpoint", self._ui_codec_endpoint]
         for key, value in self._dynamic_config.items():
             command += ["--dynamic-config-value", f"{key}={value}"]
         for name, kind in self._search_attributes.items():

@@ -1,0 +1,162 @@
+"""Finds pieces of content by key and reads them, on threads of their own.
+
+Stored pieces are read in chunks. An attachment comes out of its raw mail, which is parsed for it:
+one at a time, so that memory holds one mail, and the latest attachments are kept for the next
+range of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlmodel import Session, text
+
+from activities.mail.parse import parse
+from activities.store import messages
+from activities.store.assembly import Store
+from models.errors import ConnectorError, ErrorType
+from models.tables import ContentRow
+from starter.endpoints.media import SERVED, media_type_of
+from starter.endpoints.ranges import Span
+
+T = TypeVar("T")
+
+_THREADS = 8
+_KEPT_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of content that may be served."""
+
+    kind: str
+    media_type: str
+    name: str
+    size: int
+    sha256: str
+    data: bytes | None
+    """All of it, when it is at hand."""
+    read: Callable[[Span], bytes]
+    """Read a span; may block."""
+
+
+class Pieces:
+    """Finds and reads.
+
+    Args:
+        store: Where the content is.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="content")
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="parts")
+        self._kept = _Kept(_KEPT_BYTES)
+
+    async def find(self, key: str) -> Piece:
+        """Return a piece; raises ``ContentNotFound``."""
+        part = messages.part_of_key(key)
+        if part is None:
+            return await self._run(self._threads, lambda: self._stored(key))
+        return await self._run(self._parser, lambda: self._part(key, *part))
+
+    async def read(self, piece: Piece, span: Span) -> bytes:
+        """Return the bytes of a span."""
+        if piece.data is not None:
+            return piece.data[span.start : span.stop]
+        return await self._run(self._threads, lambda: piece.read(span))
+
+    async def answers(self) -> None:
+        """Raise ``StoreUnavailable`` unless the database answers."""
+        await self._run(self._threads, self._ask)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._threads.shutdown(cancel_futures=True)
+        self._parser.shutdown(cancel_futures=True)
+
+    @staticmethod
+    async def _run(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+    def _ask(self) -> None:
+        with self._store.database.read() as session:
+            session.connection().execute(text("SELECT 1"))
+
+    def _stored(self, key: str) -> Piece:
+        with self._store.database.read() as session:
+            row = session.get(ContentRow, key)
+        if row is None or row.kind not in SERVED or row.message_id is None:
+            raise _not_found()
+        return Piece(
+            kind=row.kind,
+            media_type=media_type_of(row.kind, row.media_type),
+            name=f"{row.message_id}.{_ENDINGS[row.kind]}",
+            size=row.size,
+            sha256=row.sha256,
+            data=row.data,
+            read=lambda span: self._store.content.read_range(row, span.start, span.stop),
+        )
+
+    def _part(self, key: str, message_id: str, number: int) -> Piece:
+        with self._store.database.read() as session:
+            # Asked each time: what is deleted must be gone here too.
+            raw_key = _raw_key(session, message_id)
+            if piece := self._kept.get(key):
+                return piece
+            raw = self._store.content.read(session, raw_key)[1]
+        parts = parse(raw).parts
+        if number >= len(parts):
+            raise _not_found()
+        data = parts[number].data
+        piece = Piece(
+            kind="part",
+            media_type=media_type_of("part", parts[number].content_type, data),
+            name=parts[number].name,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            data=data,
+            read=lambda span: data[span.start : span.stop],
+        )
+        self._kept.put(key, piece)
+        return piece
+
+
+_ENDINGS = {"raw": "eml", "mail": "eml", "text": "txt", "html": "html"}
+
+
+def _raw_key(session: Session, message_id: str) -> str:
+    try:
+        return messages.raw_key(session, message_id)
+    except ConnectorError:
+        raise _not_found() from None
+
+
+def _not_found() -> ConnectorError:
+    return ConnectorError(ErrorType.CONTENT_NOT_FOUND, "there is no content with this key")
+
+
+class _Kept:
+    """The latest pieces, up to a number of bytes; used by one thread."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._pieces: OrderedDict[str, Piece] = OrderedDict()
+
+    def get(self, key: str) -> Piece | None:
+        if key in self._pieces:
+            self._pieces.move_to_end(key)
+        return self._pieces.get(key)
+
+    def put(self, key: str, piece: Piece) -> None:
+        if piece.size > self._room:
+            return
+        self._pieces[key] = piece
+        while sum(each.size for each in self._pieces.values()) > self._room:
+            self._pieces.popitem(last=False)
