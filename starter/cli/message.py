@@ -80,8 +80,29 @@ def show(message_id: MessageArgument, as_json: JsonFlag = False) -> None:
         )
     output.console.print()
     if not text and "html" in found.content:
-        text = f"(html only: python -m starter message export {message.id} --html)"
+        text = f"(html only: python -m starter message links {message.id})"
     output.console.print(printable(text), soft_wrap=True)
+
+
+@app.command("links")
+def links(message_id: MessageArgument, as_json: JsonFlag = False) -> None:
+    """Make links to the content of a mail, for a browser or another program; they expire."""
+    output = Output(as_json)
+    with opened_store() as store:
+        found = _find(store, message_id)
+        keys = {row.kind: row.key for row in found.content.values()}
+        keys |= {
+            f"part {part.number}: {part.name}": messages.part_key(part) for part in found.parts
+        }
+        signed = {name: store.links.sign(key) for name, key in keys.items()}
+    if as_json:
+        output.document(
+            {name: {"url": url, "expires_at": str(end)} for name, (url, end) in signed.items()}
+        )
+        return
+    for name, (url, _) in signed.items():
+        output.console.print(f"{printable(name)}\n  {url}", soft_wrap=True)
+    output.notes.print("They need 'python -m starter up' or 'serve', and expire soon.")
 
 
 @app.command("export")

@@ -101,8 +101,12 @@ class Connection:
         self._writer.close()
         await self._writer.wait_closed()
 
-    async def ask(
-        self, target: str | bytes, method: str = "GET", body: bytes = b"", **headers: str
+    async def ask(self, target: str | bytes, method: str = "GET", **headers: str) -> Answer:
+        """Send one request without a body."""
+        return await self.request(target, method, b"", headers)
+
+    async def request(
+        self, target: str | bytes, method: str, body: bytes, headers: dict[str, str]
     ) -> Answer:
         """Send one request on this connection and read its answer."""
         encoded = target if isinstance(target, bytes) else target.encode()

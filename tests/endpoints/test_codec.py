@@ -21,7 +21,6 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from models.settings import Settings
 from models.wire import AesGcmCodec
-from starter.endpoints import access as access_module
 from starter.endpoints.access import CodecAccess
 from starter.endpoints.server import serving
 from tests.endpoints.kit import TOKEN, Answer, connected, opened, settings
@@ -40,13 +39,14 @@ class Codec:
     port: int
     settings: Settings
 
-    async def ask(
-        self, path: str, payloads: list[Payload] | bytes = b"", method: str = "POST", **headers: str
-    ) -> Answer:
+    async def ask(self, path: str, payloads: list[Payload] | bytes = b"", **headers: str) -> Answer:
         body = payloads if isinstance(payloads, bytes) else as_json(payloads)
+        return await self.request("POST", path, body, **headers)
+
+    async def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         async with connected(self.port) as connection:
-            named = {"content_type": JSON} | headers
-            return await connection.ask(f"/codec/{path}", method, body, **named)
+            named = {"content_type": JSON, **headers}
+            return await connection.request(f"/codec/{path}", method, body, named)
 
     async def sign_in(self, credential: str) -> Answer:
         body = urlencode({"credential": credential}).encode()
@@ -128,7 +128,7 @@ async def test_without_the_right_credential_there_is_nothing(
 
 
 async def test_a_browser_signs_in_with_the_token(codec: Codec) -> None:
-    page = await codec.ask("login", method="GET")
+    page = await codec.request("GET", "login")
     assert page.status == 200
     policy = page.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
@@ -178,15 +178,15 @@ async def test_other_sites_cannot_use_a_browsers_session(codec: Codec) -> None:
 
 
 async def test_preflight(codec: Codec) -> None:
-    asked = {"access_control_request_method": "POST"}
-    answer = await codec.ask("decode", method="OPTIONS", origin=UI, **asked)
+    answer = await codec.request("OPTIONS", "decode", b"", origin=UI)
     assert answer.status == 204
     assert answer.headers["access-control-allow-origin"] == UI
     assert answer.headers["access-control-allow-credentials"] == "true"
     allowed = answer.headers["access-control-allow-headers"].split(", ")
     assert {"x-namespace", "authorization", "content-type"} <= set(allowed)
-    for headers in ({}, {"origin": "https://evil.example"}, {"origin": "null"}):
-        answer = await codec.ask("decode", method="OPTIONS", **asked, **headers)
+    others: list[dict[str, str]] = [{}, {"origin": "https://evil.example"}, {"origin": "null"}]
+    for headers in others:
+        answer = await codec.request("OPTIONS", "decode", b"", **headers)
         assert answer.status == 403
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
@@ -198,7 +198,7 @@ async def test_sessions_and_invitations_end(monkeypatch: pytest.MonkeyPatch) -> 
     assert not access.is_session(invitation)
     assert not CodecAccess(SecretStr("another" * 6)).is_session(session)
     later = time.time() + 25 * 3600
-    monkeypatch.setattr(access_module.time, "time", lambda: later)
+    monkeypatch.setattr("time.time", lambda: later)
     assert not access.is_session(session)
     assert not access.admits(invitation)
 
@@ -242,7 +242,7 @@ async def test_logs_hold_no_payload_and_no_credential(
 async def test_other_routes_and_methods(codec: Codec) -> None:
     for path in ("", "keys", "decode/", "../codec/decode"):
         assert (await codec.ask(path, [CLEAR], authorization=BEARER)).status == 404
-    assert (await codec.ask("decode", method="GET", authorization=BEARER)).status == 405
+    assert (await codec.request("GET", "decode", authorization=BEARER)).status == 405
 
 
 async def test_with_encryption_off_old_payloads_are_readable(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ def hostile() -> bytes:
     mail["Subject"] = "Hostile"
     mail.set_content("text")
     mail.add_alternative(HTML, subtype="html")
-    mail.get_payload()[1].add_related(PNG, "image", "png", cid="<dot@example>")  # type: ignore
+    html = mail.get_body(("html",))
+    assert isinstance(html, EmailMessage)
+    html.add_related(PNG, "image", "png", cid="<dot@example>")
     svg = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{TRACKER}/part"/></svg>'
     mail.add_attachment(svg.encode(), "image", "svg+xml", filename="x.svg")
     mail.add_attachment(HTML, subtype="html", filename="x.html")

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.starter.kit import clean_environment
 
-PARTS = ["mailserver", "temporal", "worker"]
+PARTS = ["endpoints", "mailserver", "temporal", "worker"]
 
 
 class Up:
@@ -50,6 +51,17 @@ class Up:
         )
         return json.loads(done.stdout)
 
+    def decoded(self, payloads: dict[str, Any]) -> Any:
+        """What the codec server answers to the token that `up` made."""
+        token = Path(self.facts["data_dir"], "codec-token").read_text()
+        request = Request(  # noqa: S310 - our own server
+            f"{self.facts['codec_endpoint']}/decode",
+            json.dumps(payloads).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=20) as answer:  # noqa: S310
+            return json.loads(answer.read())
+
     def end(self) -> int:
         return self.process.wait(timeout=60)
 
@@ -64,6 +76,12 @@ def up(tmp_path: Path) -> Iterator[Up]:
         running.end()
     assert running.process.stdout
     running.process.stdout.close()
+
+
+def fetched(url: str) -> bytes:
+    with urlopen(url, timeout=20) as answer:  # noqa: S310 - our own server
+        data: bytes = answer.read()
+        return data
 
 
 def alive(pids: dict[str, int]) -> list[str]:
@@ -102,6 +120,16 @@ def test_mail_is_sent_and_retrieved_and_all_parts_stop(up: Up, tmp_path: Path) -
     copy = tmp_path / "copy.bin"
     up.run("message", "export", received["id"], "--part", "0", "-o", str(copy))
     assert copy.read_bytes() == large.read_bytes()
+
+    links = up.run("message", "links", received["id"])
+    assert fetched(links["text"]["url"]) == b"Hello"
+    assert fetched(links["part 0: large.bin"]["url"]) == large.read_bytes()
+    decoded = up.decoded({"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}}]})
+    assert decoded["payloads"][0]["metadata"]["encoding"] == "anNvbi9wbGFpbg=="
+    assert fetched(up.facts["sign_in"]).startswith(b"<!doctype html>")
+    ui = up.facts["temporal_ui"]
+    shown = json.loads(fetched(f"{ui}/api/v1/settings"))
+    assert shown["Codec"]["Endpoint"] == f"{ui}/codec"
 
     assert sorted(alive(up.facts["pids"])) == PARTS
     up.process.send_signal(signal.SIGTERM)
