@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -41,7 +42,9 @@ from host.logs import configure
 from host.meter import metrics_of, open_runtime
 from host.reporting import StepReport
 from host.trace_switch import open_traces
+from models import search_attributes
 from models.connection import connect
+from models.errors import ConnectorError
 from models.names import TaskQueue
 from models.settings import Settings
 from models.wire import data_converter
@@ -64,7 +67,12 @@ async def running(
     metrics: Metrics = NO_METRICS,
     tracing: Tracing = NO_TRACING,
 ) -> AsyncIterator[None]:
-    """Run all workers while the block runs; leaving stops them gracefully."""
+    """Run all workers while the block runs; leaving stops them gracefully.
+
+    Raises:
+        ConnectorError: The namespace lacks our search attributes, and would not take them.
+    """
+    await search_attributes.register(client)
     committer = Committer(store.database, metrics)
     readers = Readers(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
@@ -193,4 +201,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except ConnectorError as error:
+        sys.exit(f"{error.type}: {error.message}")

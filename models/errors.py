@@ -55,6 +55,8 @@ class ErrorType(StrEnum):
     CALLBACK_FAILED = "CallbackFailed"
     # Our own store
     STORE_UNAVAILABLE = "StoreUnavailable"
+    # Temporal
+    SEARCH_ATTRIBUTES_UNUSABLE = "SearchAttributesUnusable"
     INTERNAL = "InternalError"
 
 

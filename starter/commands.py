@@ -29,6 +29,8 @@ from models.mailbox import (
 from models.message import GetEmailMessageInput, GetEmailMessageResult
 from models.names import Query, TaskQueue, WorkflowType
 from starter.failures import connector_error, silent_temporal
+from starter.run_filter import RunFilter
+from starter.run_list import ListedRun, list_runs
 
 R = TypeVar("R", bound=Payload)
 
@@ -186,6 +188,17 @@ class Commands:
                 raise _unknown_run() from None
             return None
         return found
+
+    @property
+    def namespace(self) -> str:
+        """Temporal's namespace."""
+        return self._client.namespace
+
+    async def runs(self, wanted: RunFilter, *, ui_url: str, limit: int) -> list[ListedRun]:
+        """List the runs that visibility knows, the latest first."""
+        with self._translated(""):
+            found = list_runs(self._client, wanted, ui_url=ui_url, limit=limit)
+            return [run async for run in found]
 
     async def _ask(
         self, kind: WorkflowType, request: Payload, result_type: type[R], prefix: str

@@ -72,6 +72,10 @@ def temporal_server(server_directory: Path) -> Iterator[DevServer]:
     with DevServer(
         server_directory / "temporal",
         search_attributes=SEARCH_ATTRIBUTES,
-        dynamic_config={"frontend.WorkflowTimeSkippingEnabled": "true"},
+        dynamic_config={
+            "frontend.WorkflowTimeSkippingEnabled": "true",
+            # Tests add namespaces; by default a server looks for new ones every 2 seconds.
+            "system.namespaceCacheRefreshInterval": '"200ms"',
+        },
     ) as server:
         yield server

@@ -10,7 +10,17 @@ from pydantic import ValidationError
 
 from models.errors import ConnectorError, ErrorType
 from models.wire import first_problem
-from starter.cli import account, account_servers, message, result, retrieve, send, system
+from starter.cli import (
+    account,
+    account_servers,
+    message,
+    result,
+    retrieve,
+    runs,
+    send,
+    system,
+    temporal,
+)
 from starter.output import Output
 from tools.servers.process import ServerError
 from tools.temporal.resolve import TemporalNotFoundError
@@ -28,6 +38,8 @@ app.command("send")(send.send)
 app.command("retrieve")(retrieve.retrieve)
 app.add_typer(message.app, name="message")
 app.command("result")(result.result)
+app.add_typer(runs.app, name="runs")
+app.add_typer(temporal.app, name="temporal")
 app.command("up")(system.up_command)
 app.command("demo")(system.demo_command)
 
