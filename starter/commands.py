@@ -196,7 +196,7 @@ class Commands:
 
     async def runs(self, wanted: RunFilter, *, ui_url: str, limit: int) -> list[ListedRun]:
         """List the runs that visibility knows, the latest first."""
-        with self._translated(""):
+        with self._translated():
             found = list_runs(self._client, wanted, ui_url=ui_url, limit=limit)
             return [run async for run in found]
 
@@ -235,7 +235,7 @@ class Commands:
         return Run(workflow_id, handle.first_execution_run_id or "", result_type)
 
     @contextmanager
-    def _translated(self, workflow_id: str) -> Iterator[None]:
+    def _translated(self, workflow_id: str = "") -> Iterator[None]:
         try:
             yield
         except WorkflowFailureError as error:
@@ -243,7 +243,7 @@ class Commands:
         except ApplicationError as error:  # our converter, when a result cannot be read
             raise connector_error(error, workflow_id) from None
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
+            if error.status is RPCStatusCode.NOT_FOUND and workflow_id:
                 raise _unknown_run() from None
             if error.status in _AWAY:
                 raise silent_temporal(self._client.service_client.config.target_host) from None

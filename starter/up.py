@@ -91,6 +91,7 @@ def _environment(stack: Stack) -> dict[str, str]:
     return {
         "TEMPORAL_ADDRESS": stack.temporal.address,
         "EMAIL_CONNECTOR_DATA_DIR": str(stack.settings.data_dir),
+        "EMAIL_CONNECTOR_TEMPORAL_UI_URL": stack.ui_url,
     }
 
 

@@ -10,17 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from models.names import SearchAttribute
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.servers.postfix import Postfix
 from tools.servers.postgres import Postgres
 from tools.temporal import DevServer
 
-SEARCH_ATTRIBUTES = {
-    "EmailAccount": "Keyword",
-    "EmailStatus": "Keyword",
-    "EmailDirection": "Keyword",
-}
+SEARCH_ATTRIBUTES = {name.value: "Keyword" for name in SearchAttribute}
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ class Machine:
 
     def environment(self, service: str) -> dict[str, str]:
         """Return the variables of a service."""
-        found = services()[service].get("environment", {})
+        found = services().get(service, {}).get("environment", {})
         replaced = {
             "POSTGRES_SEEDS": self.database.host,
             "SQL_HOST": self.database.host,

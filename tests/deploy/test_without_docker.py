@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from starter.embedded.callback_worker import QUEUE, READY, WORKFLOW
 from tests.deploy import pending
 from tests.deploy.files import unpack_image
 from tests.deploy.parts import Machine, Part, create_databases
+from tests.e2e.harness import fresh
 from tools.compose_secrets import make
 from tools.servers.postgres import Postgres
 from tools.temporal.binary import MODULE_DIR
@@ -105,32 +107,41 @@ def wait_for(
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def account(machine: Machine, deployment: dict[str, Part]) -> str:
-    """An account on the trial mail server; returns its id."""
+@dataclass(frozen=True)
+class Account:
+    """An account on the trial mail server, and what it does."""
+
+    machine: Machine
+    name: str
+    id: str
+    address: str
+
+    def send(self, to: str = "", code: int = 0) -> dict[str, Any]:
+        """Send a mail, to itself unless ``to`` says otherwise."""
+        return self._do("send", "--to", to or self.address, "--text", "Hello!", code=code)
+
+    def retrieve(self, *options: str) -> dict[str, Any]:
+        """Retrieve a folder."""
+        return self._do("retrieve", *options)
+
+    def _do(self, command: str, *options: str, code: int = 0) -> dict[str, Any]:
+        text = self.machine.cli(command, "--account", self.name, *options, "--json", code=code)
+        done: dict[str, Any] = json.loads(text)
+        return done
+
+
+@pytest.fixture
+def account(machine: Machine, deployment: dict[str, Part]) -> Account:
+    """An account that nobody else has."""
+    name = fresh("account")
+    address = f"{name}@demo.example"
     added = machine.cli(
-        *["account", "add", "--name", "me", "--email", "me@demo.example", "--password-stdin"],
+        *f"account add --name {name} --email {address} --password-stdin --json".split(),
         *f"--smtp-host 127.0.0.1 --smtp-port {machine.smtp} --smtp-security none".split(),
         *f"--imap-host 127.0.0.1 --imap-port {machine.imap} --imap-security none".split(),
-        "--json",
         stdin=(machine.secrets / "mail_password").read_text(),
     )
-    found: str = json.loads(added)["id"]
-    return found
-
-
-def send(machine: Machine, to: str, code: int = 0) -> dict[str, Any]:
-    text = machine.cli(
-        *f"send --account me --to {to} --subject Hello --text Hello! --json".split(), code=code
-    )
-    sent: dict[str, Any] = json.loads(text)
-    return sent
-
-
-def retrieve(machine: Machine, *options: str) -> dict[str, Any]:
-    text = machine.cli("retrieve", "--account", "me", *options, "--json")
-    retrieved: dict[str, Any] = json.loads(text)
-    return retrieved
+    return Account(machine, name, json.loads(added)["id"], address)
 
 
 def runs(machine: Machine, *options: str) -> dict[str, Any]:
@@ -138,7 +149,7 @@ def runs(machine: Machine, *options: str) -> dict[str, Any]:
     return listed
 
 
-def test_the_main_job(machine: Machine, deployment: dict[str, Part], account: str) -> None:
+def test_the_main_job(machine: Machine, deployment: dict[str, Part], account: Account) -> None:
     """Send, replicate, hand over to a callback, move on the server; then find the runs again."""
     consumer = machine.here("temporal:7233")
     callbacks = Part(
@@ -148,14 +159,14 @@ def test_the_main_job(machine: Machine, deployment: dict[str, Part], account: st
         says=READY,
     )
     with callbacks:
-        sent = [send(machine, "me@demo.example") for _ in range(3)]
+        sent = [account.send() for _ in range(3)]
         assert [each["status"] for each in sent] == ["sent"] * 3
-        refused = send(machine, "me@elsewhere.example", code=1)
+        refused = account.send("me@elsewhere.example", code=1)
         assert refused["status"] == "failed"
         take = ("--on-email-fetch", f"{WORKFLOW}@{QUEUE}:plain")
-        retrieved = retrieve(machine, "--handling", "move", "--move-folder", "Archive", *take)
+        retrieved = account.retrieve("--handling", "move", "--move-folder", "Archive", *take)
     assert (retrieved["retrieved"], retrieved["handled"]) == (3, 3)
-    archived = retrieve(machine, "--folder", "Archive")
+    archived = account.retrieve("--folder", "Archive")
     assert archived["known"] == 3
 
     def ids(*options: str, number: int) -> set[str]:
@@ -164,11 +175,11 @@ def test_the_main_job(machine: Machine, deployment: dict[str, Part], account: st
         )
         return {run["workflow_id"] for run in found}
 
-    outgoing = ("--account", "me", "--direction", "outgoing")
+    outgoing = ("--account", account.name, "--direction", "outgoing")
     done = {each["workflow_id"] for each in sent}
     assert ids(*outgoing, "--status", "sent", number=3) == done
     assert ids(*outgoing, "--status", "failed", number=1) == {refused["workflow_id"]}
-    incoming = ids("--account", account, "--direction", "incoming", number=2)
+    incoming = ids("--account", account.id, "--direction", "incoming", number=2)
     assert retrieved["workflow_id"] in incoming
     assert not incoming & done
     assert runs(machine, "--account", "00000000-0000-4000-8000-000000000000")["runs"] == []
@@ -176,10 +187,10 @@ def test_the_main_job(machine: Machine, deployment: dict[str, Part], account: st
 
 
 def test_the_ui_filters_by_the_same_query(
-    machine: Machine, deployment: dict[str, Part], account: str
+    machine: Machine, deployment: dict[str, Part], account: Account
 ) -> None:
-    good, bad = send(machine, "me@demo.example"), send(machine, "x@elsewhere.example", code=1)
-    options = ("--account", account, "--status", "failed")
+    good, bad = account.send(), account.send("x@elsewhere.example", code=1)
+    options = ("--account", account.id, "--status", "failed")
     listed = wait_for(
         lambda: (found := runs(machine, *options)) and bad["workflow_id"] in str(found) and found,
         "the failed run",
@@ -213,11 +224,14 @@ def test_each_part_is_healthy_by_its_own_check(
     assert all(part.healthy() for part in checked)
 
 
-def test_fairness_is_in_force(machine: Machine, deployment: dict[str, Part], account: str) -> None:
+def test_fairness_is_in_force(
+    machine: Machine, deployment: dict[str, Part], account: Account
+) -> None:
     config = machine.here("/deploy/temporal/dynamic-config.yaml")
     said = machine.call([SERVER.name, "validate-dynamic-config", config], machine.base())
     assert "error" not in said
     assert "warning" not in said
+    account.send()
     # A server with fairness keeps its task queues in tables of their own.
     where = make_conninfo(host="127.0.0.1", port=machine.database.port, user="postgres")
     with psycopg.connect(where, dbname="temporal") as connection:
@@ -243,7 +257,10 @@ def test_a_database_wants_its_password(machine: Machine, database: str) -> None:
         psycopg.connect(where, password="wrong")
 
 
-def test_no_secret_is_in_a_log(machine: Machine, deployment: dict[str, Part], account: str) -> None:
+def test_no_secret_is_in_a_log(
+    machine: Machine, deployment: dict[str, Part], account: Account
+) -> None:
+    account.send()
     secrets = [file.read_text() for file in machine.secrets.iterdir()]
     for part in deployment.values():
         log = part.log.read_text(errors="replace")
