@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -204,4 +205,8 @@ if __name__ == "__main__":
     try:
         asyncio.run(main())
     except ConnectorError as error:
-        sys.exit(f"{error.type}: {error.message}")
+        sys.stderr.write(f"{error.type}: {error.message}\n")
+        sys.stderr.flush()
+        # At once: a thread of the SDK may still be letting go of Temporal's last answer, which
+        # would abort an interpreter that is taking itself apart.
+        os._exit(1)

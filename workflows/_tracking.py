@@ -5,8 +5,13 @@ Search attributes are not encrypted: opaque ids and states only.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from models.delivery import MessageStatus
@@ -28,3 +33,14 @@ def track(
     if account_id is not None:
         updates.append(_ACCOUNT.value_set(account_id))
     workflow.upsert_search_attributes(updates)
+
+
+@contextmanager
+def failure_tracked(direction: Direction) -> Iterator[None]:
+    """Set the status when the block fails or is cancelled; to be continued as new is neither."""
+    try:
+        yield
+    except (Exception, asyncio.CancelledError) as error:
+        cancelled = is_cancelled_exception(error)
+        track(direction, RunStatus.CANCELLED if cancelled else RunStatus.FAILED)
+        raise

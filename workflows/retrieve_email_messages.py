@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
     from workflows._callback import run_callback
     from workflows._steps import step
-    from workflows._tracking import track
+    from workflows._tracking import failure_tracked, track
 
 
 @workflow.defn(name=WorkflowType.RETRIEVE_EMAIL_MESSAGES)
@@ -58,12 +58,8 @@ class RetrieveEmailMessagesWorkflow:
     @workflow.run
     async def run(self, input: RetrievalRun) -> RetrieveEmailMessagesResult:
         """Replicate the folder."""
-        try:
+        with failure_tracked(Direction.INCOMING):
             result = await self._retrieve(input)
-        except (Exception, asyncio.CancelledError) as error:  # not: to be continued as new
-            cancelled = is_cancelled_exception(error)
-            track(Direction.INCOMING, RunStatus.CANCELLED if cancelled else RunStatus.FAILED)
-            raise
         track(Direction.INCOMING, RunStatus.RECEIVED)
         return result
 

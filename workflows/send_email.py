@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from models.ids import chain_of, message_id_for_run
     from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
     from workflows._steps import answer, step
-    from workflows._tracking import track
+    from workflows._tracking import failure_tracked, track
 
 _FIRST_LOOK, _LAST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 
@@ -54,12 +54,8 @@ class SendEmailWorkflow:
     @workflow.run
     async def run(self, input: SendEmailInput) -> SendEmailResult:
         """Send ``input.message``."""
-        try:
+        with failure_tracked(Direction.OUTGOING):
             result = await self._send(input)
-        except (Exception, asyncio.CancelledError) as error:
-            cancelled = is_cancelled_exception(error)
-            track(Direction.OUTGOING, RunStatus.CANCELLED if cancelled else RunStatus.FAILED)
-            raise
         track(Direction.OUTGOING, result.status)
         return result
 
