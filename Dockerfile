@@ -20,6 +20,7 @@ WORKDIR /app
 COPY models models
 COPY workflows workflows
 COPY activities activities
+COPY host host
 COPY starter starter
 COPY tools tools
 COPY worker.py ./
@@ -27,10 +28,10 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     EMAIL_CONNECTOR_DATA_DIR=/data \
-    EMAIL_CONNECTOR_HEALTH_ADDRESS=127.0.0.1:8090
+    EMAIL_CONNECTOR_HEALTH_ADDRESS=127.0.0.1:8081
 USER 10001:10001
 VOLUME /data
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8090/readyz', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8081/readyz', timeout=4)"]
 CMD ["python", "worker.py"]
