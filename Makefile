@@ -17,7 +17,7 @@ help:
 	@echo "make bench    the benchmarks"
 	@echo "make measure  the correctness measurements"
 	@echo "make schemas  write the JSON Schemas of the contract"
-	@echo "make lock     compile requirements.lock from pyproject.toml"
+	@echo "make lock     compile the locks from pyproject.toml"
 	@echo "make clean    remove the environment and all caches"
 
 .venv/.synced: requirements.lock tools/bootstrap.py
@@ -36,11 +36,12 @@ check: .venv/.synced
 	.venv/bin/lint-imports
 	$(PY) -m pytest tests/unit
 
-# The binary is named once, so that the test processes do not each look for it.
+# Binaries are made here once, so that the test processes do not each look for them.
 test: .venv/.synced
 	$(PY) -m tools.servers install
 	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
-		$(PY) -m pytest -n $(TEST_PROCESSES)
+		$(PY) -m tools.temporal programs && \
+		$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 # Workers killed and frozen at every step: minutes each, and the more the machine is their own.
 chaos: .venv/.synced
@@ -57,11 +58,13 @@ measure: .venv/.synced
 schemas: .venv/.synced
 	$(PY) -m tools.export_schemas
 
-# The version range of Python is open, so the lock holds for every platform and later Python.
+# The version range of Python is open, so the lock holds for every platform and later Python. The
+# image's lock is the part of it that is not for tests.
+COMPILE = $$(command -v uv || echo .venv/bin/uv) pip compile --universal --generate-hashes \
+	--no-emit-index-url --python-version 3.11 --group demo pyproject.toml
 lock: .venv/.synced
-	$$(command -v uv || echo .venv/bin/uv) pip compile --universal --generate-hashes \
-		--no-emit-index-url --python-version 3.11 --group demo --group dev \
-		pyproject.toml -o requirements.lock
+	$(COMPILE) --group dev -o requirements.lock
+	$(COMPILE) -c requirements.lock -o requirements-image.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var

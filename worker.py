@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -36,7 +38,9 @@ from activities.unwatched import NO_METRICS, NO_TRACING
 from activities.web.client import WebClient
 from activities.web.guard import EgressGuard
 from activities.webhooks import WebhookActivities
+from models import search_attributes
 from models.connection import connect
+from models.errors import ConnectorError
 from models.names import TaskQueue
 from models.settings import Settings
 from models.wire import data_converter
@@ -67,7 +71,12 @@ async def running(
     metrics: Metrics = NO_METRICS,
     tracing: Tracing = NO_TRACING,
 ) -> AsyncIterator[None]:
-    """Run all workers while the block runs; leaving stops them gracefully."""
+    """Run all workers while the block runs; leaving stops them gracefully.
+
+    Raises:
+        ConnectorError: The namespace lacks our search attributes, and would not take them.
+    """
+    await search_attributes.register(client)
     committer = Committer(store.database, metrics)
     readers = Readers(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
@@ -209,4 +218,11 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except ConnectorError as error:
+        sys.stderr.write(f"{error.type}: {error.message}\n")
+        sys.stderr.flush()
+        # At once: a thread of the SDK may still be letting go of Temporal's last answer, which
+        # would abort an interpreter that is taking itself apart.
+        os._exit(1)

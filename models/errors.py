@@ -59,6 +59,8 @@ class ErrorType(StrEnum):
     WEBHOOK_NOT_FOUND = "WebhookNotFound"
     # Our own store
     STORE_UNAVAILABLE = "StoreUnavailable"
+    # Temporal
+    SEARCH_ATTRIBUTES_UNUSABLE = "SearchAttributesUnusable"
     INTERNAL = "InternalError"
 
 

@@ -65,6 +65,19 @@ class SearchAttribute(StrEnum):
     DIRECTION = "EmailDirection"
 
 
+class RunStatus(StrEnum):
+    """Values of ``EmailStatus``: how a run stands. One that sends ends in its mail's state."""
+
+    SENDING = "sending"
+    SENT = "sent"
+    PARTIALLY_SENT = "partially_sent"
+    UNKNOWN = "unknown"
+    RECEIVING = "receiving"
+    RECEIVED = "received"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class Direction(StrEnum):
     """Which way a mail travels."""
 

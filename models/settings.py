@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
+from models.errors import ConnectorError, ErrorType
 from models.web import check_host
+
+SECRETS_DIR = "EMAIL_CONNECTOR_SECRETS_DIR"
+"""Variable that names a folder of files, each named as a variable and holding its value: how
+containers are given secrets. A variable goes before a file.
+"""
 
 
 def _data_home() -> Path:
@@ -59,6 +71,8 @@ class Settings(BaseSettings):
     temporal_address: str | None = None
     """Temporal frontend; default: Temporal's own variables and profile, else 127.0.0.1:7233."""
     temporal_namespace: str | None = None
+    temporal_ui_url: str = "http://127.0.0.1:8233"
+    """Base URL of Temporal's UI, for the links that commands print."""
 
     smtp_concurrency: int = Field(default=50, ge=1)
     """Transmissions at once per worker."""
@@ -114,6 +128,25 @@ class Settings(BaseSettings):
         if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
             raise ValueError("give [IP:]PORT with a port from 1 to 65535")
         return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then variables, then files of secrets."""
+        folder = os.environ.get(SECRETS_DIR)
+        if folder:
+            if not Path(folder).is_dir():  # or new keys would be made in place of the given ones
+                raise ConnectorError(
+                    ErrorType.INVALID_INPUT, f"{folder} is not a folder", field=SECRETS_DIR
+                )
+            file_secret_settings = SecretsSettingsSource(settings_cls, secrets_dir=folder)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     @field_validator("retry_delays_seconds")
     @classmethod

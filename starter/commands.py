@@ -30,6 +30,8 @@ from models.message import GetEmailMessageInput, GetEmailMessageResult
 from models.names import Query, TaskQueue, WorkflowType
 from models.webhook import DeliverWebhookInput, DeliverWebhookResult
 from starter.failures import connector_error, silent_temporal
+from starter.run_filter import RunFilter
+from starter.run_list import ListedRun, list_runs
 
 R = TypeVar("R", bound=Payload)
 
@@ -208,6 +210,17 @@ class Commands:
             return None
         return found
 
+    @property
+    def namespace(self) -> str:
+        """Temporal's namespace."""
+        return self._client.namespace
+
+    async def runs(self, wanted: RunFilter, *, ui_url: str, limit: int) -> list[ListedRun]:
+        """List the runs that visibility knows, the latest first."""
+        with self._translated():
+            found = list_runs(self._client, wanted, ui_url=ui_url, limit=limit)
+            return [run async for run in found]
+
     async def _ask(
         self, kind: WorkflowType, request: Payload, result_type: type[R], prefix: str
     ) -> R:
@@ -243,7 +256,7 @@ class Commands:
         return Run(workflow_id, handle.first_execution_run_id or "", result_type)
 
     @contextmanager
-    def _translated(self, workflow_id: str) -> Iterator[None]:
+    def _translated(self, workflow_id: str = "") -> Iterator[None]:
         try:
             yield
         except WorkflowFailureError as error:
@@ -251,7 +264,7 @@ class Commands:
         except ApplicationError as error:  # our converter, when a result cannot be read
             raise connector_error(error, workflow_id) from None
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
+            if error.status is RPCStatusCode.NOT_FOUND and workflow_id:
                 raise _unknown_run() from None
             if error.status in _AWAY:
                 raise silent_temporal(self._client.service_client.config.target_host) from None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydantic import ValidationError
+from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 
 from activities.crypto.keyring import load_keyring
@@ -40,14 +41,19 @@ def opened_store(settings: Settings | None = None) -> Iterator[Store]:
 
 
 async def connected(settings: Settings) -> Commands:
-    """Return commands over a new connection to Temporal.
+    """Return commands over a new connection to Temporal; raises as ``connected_client``."""
+    return Commands(await connected_client(settings))
+
+
+async def connected_client(settings: Settings) -> Client:
+    """Return a new connection to Temporal.
 
     Raises:
         ConnectorError: ``ConnectionFailed``, with the address that was tried.
     """
     keys = load_keyring(settings)
     try:
-        return Commands(await connect(settings, data_converter(keys.payloads)))
+        return await connect(settings, data_converter(keys.payloads))
     except RuntimeError as error:
         if "connect" not in str(error).lower():
             # The parser's own words may quote a line of the file, and with it an API key.

@@ -42,8 +42,8 @@ from starter.embedded.callbacks import CallbackWorker
 from starter.embedded.credentials import ARCHIVE
 from starter.embedded.samples import mails
 from starter.embedded.stack import Stack, running
-from starter.embedded.temporal import run_url
 from starter.output import Output
+from starter.ui_links import run_url
 from starter.up import stopped_by_sigterm
 
 _MAILS = 12

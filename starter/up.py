@@ -98,6 +98,7 @@ def _environment(stack: Stack) -> dict[str, str]:
         "TEMPORAL_ADDRESS": stack.temporal.address,
         "EMAIL_CONNECTOR_DATA_DIR": str(stack.settings.data_dir),
         "EMAIL_CONNECTOR_PUBLIC_URL": stack.settings.public_url,
+        "EMAIL_CONNECTOR_TEMPORAL_UI_URL": stack.ui_url,
     }
 
 

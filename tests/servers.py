@@ -10,17 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from models.names import SearchAttribute
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.servers.postfix import Postfix
 from tools.servers.postgres import Postgres
 from tools.temporal import DevServer
 
-SEARCH_ATTRIBUTES = {
-    "EmailAccount": "Keyword",
-    "EmailStatus": "Keyword",
-    "EmailDirection": "Keyword",
-}
+SEARCH_ATTRIBUTES = {name.value: "Keyword" for name in SearchAttribute}
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +69,10 @@ def temporal_server(server_directory: Path) -> Iterator[DevServer]:
     with DevServer(
         server_directory / "temporal",
         search_attributes=SEARCH_ATTRIBUTES,
-        dynamic_config={"frontend.WorkflowTimeSkippingEnabled": "true"},
+        dynamic_config={
+            "frontend.WorkflowTimeSkippingEnabled": "true",
+            # Tests add namespaces; by default a server looks for new ones every 2 seconds.
+            "system.namespaceCacheRefreshInterval": '"200ms"',
+        },
     ) as server:
         yield server

@@ -33,9 +33,10 @@ with workflow.unsafe.imports_passed_through():
         SettleBatchInput,
         SettleBatchResult,
     )
-    from models.names import ActivityName, Query, WorkflowType
+    from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
     from workflows._callback import run_callback
     from workflows._steps import step
+    from workflows._tracking import failure_tracked, track
 
 
 @workflow.defn(name=WorkflowType.RETRIEVE_EMAIL_MESSAGES)
@@ -57,6 +58,12 @@ class RetrieveEmailMessagesWorkflow:
     @workflow.run
     async def run(self, input: RetrievalRun) -> RetrieveEmailMessagesResult:
         """Replicate the folder."""
+        with failure_tracked(Direction.INCOMING):
+            result = await self._retrieve(input)
+        track(Direction.INCOMING, RunStatus.RECEIVED)
+        return result
+
+    async def _retrieve(self, input: RetrievalRun) -> RetrieveEmailMessagesResult:
         if (input.plan or input.progress) and workflow.info().continued_run_id is None:
             raise ApplicationError(
                 "plan: this field is the workflow's own; leave it out",
@@ -72,6 +79,7 @@ class RetrieveEmailMessagesWorkflow:
                 raise
             await self._tell_of_error(input, retrieval_id, None, _failure(error))
             raise _final(error) from error
+        track(Direction.INCOMING, RunStatus.RECEIVING, plan.account_id)
         self._progress = input.progress or RetrievalProgress(
             retrieval_id=plan.retrieval_id,
             folder=plan.folder,

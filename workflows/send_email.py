@@ -26,8 +26,9 @@ with workflow.unsafe.imports_passed_through():
     )
     from models.errors import ErrorType
     from models.ids import chain_of, message_id_for_run
-    from models.names import ActivityName, Query, WorkflowType
+    from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
     from workflows._steps import answer, step
+    from workflows._tracking import failure_tracked, track
 
 _FIRST_LOOK, _LAST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 
@@ -53,10 +54,17 @@ class SendEmailWorkflow:
     @workflow.run
     async def run(self, input: SendEmailInput) -> SendEmailResult:
         """Send ``input.message``."""
+        with failure_tracked(Direction.OUTGOING):
+            result = await self._send(input)
+        track(Direction.OUTGOING, result.status)
+        return result
+
+    async def _send(self, input: SendEmailInput) -> SendEmailResult:
         composing = asyncio.create_task(self._compose(input))
         try:
             # Shielded: a mail that is composed is in the ledger, and has to be closed there.
             plan = await asyncio.shield(composing)
+            track(Direction.OUTGOING, RunStatus.SENDING, plan.account_id)
             self._epoch = plan.epoch
             self._driving = plan.driver or await self._watch(plan)
             if self._driving:

@@ -16,9 +16,11 @@ from starter.cli import (
     message,
     result,
     retrieve,
+    runs,
     send,
     serve,
     system,
+    temporal,
     webhook,
 )
 from starter.output import Output
@@ -40,6 +42,8 @@ app.add_typer(message.app, name="message")
 app.add_typer(webhook.app, name="webhook")
 app.command("result")(result.result)
 app.command("serve")(serve.serve)
+app.add_typer(runs.app, name="runs")
+app.add_typer(temporal.app, name="temporal")
 app.command("up")(system.up_command)
 app.command("demo")(system.demo_command)
 

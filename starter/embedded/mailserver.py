@@ -1,10 +1,13 @@
-"""The embedded mail server: SMTP in, IMAP out, everything in memory, on loopback only.
+"""The embedded mail server: SMTP in, IMAP out, everything in memory, no TLS.
 
     python -m starter.embedded.mailserver --dir DIR
 
 Its first line of output is a JSON object with ports and credentials. Any user of ``demo.example``
 exists, all with one password that is made on the first start and kept in DIR, so that accounts
 that were added for it go on working after a restart. The mails do not survive one.
+
+With ``--password-file FILE`` the password is the one in FILE, and nothing is kept or told. It
+listens on loopback; ``--host`` is for a container, whose network is its own.
 """
 
 from __future__ import annotations
@@ -130,10 +133,10 @@ def _is_local(address: str) -> bool:
     return bool(local and at) and domain.lower() == DOMAIN
 
 
-async def serve(directory: Path, smtp_port: int, imap_port: int) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    known = MailServerFacts.load(directory)
-    password = known.password if known else secrets.token_urlsafe(12)
+async def serve(
+    directory: Path | None, host: str, smtp_port: int, imap_port: int, password: str
+) -> None:
+    """Serve until SIGTERM or SIGINT; without a ``directory`` nothing is kept or told."""
     config = _Config()
     config.apply_context()
     mailboxes = _Mailboxes(config, password)
@@ -153,20 +156,24 @@ async def serve(directory: Path, smtp_port: int, imap_port: int) -> None:
 
     reader = ProxyProtocolReader(config.proxy_protocol)
     loop = asyncio.get_running_loop()
-    smtp = await loop.create_server(session, HOST, smtp_port)
+    smtp = await loop.create_server(session, host, smtp_port)
     imap = await asyncio.start_server(
-        reader.get_callback(IMAPServer(mailboxes, config)), HOST, imap_port
+        reader.get_callback(IMAPServer(mailboxes, config)), host, imap_port
     )
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    facts = MailServerFacts(
-        smtp_port=smtp.sockets[0].getsockname()[1],
-        imap_port=imap.sockets[0].getsockname()[1],
-        password=password,
-    )
-    facts.save(directory)
-    sys.stdout.write(json.dumps(facts.model_dump()) + "\n")
+    if directory is not None:
+        facts = MailServerFacts(
+            host=host,
+            smtp_port=smtp.sockets[0].getsockname()[1],
+            imap_port=imap.sockets[0].getsockname()[1],
+            password=password,
+        )
+        facts.save(directory)
+        sys.stdout.write(json.dumps(facts.model_dump()) + "\n")
+    else:
+        sys.stdout.write("mail server ready\n")
     sys.stdout.flush()
     await stop.wait()
     smtp.close()
@@ -176,12 +183,21 @@ async def serve(directory: Path, smtp_port: int, imap_port: int) -> None:
 def main() -> None:
     """Read the arguments and serve."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--dir", type=Path, required=True)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--dir", type=Path)
+    where.add_argument("--password-file", type=Path)
+    parser.add_argument("--host", default=HOST)
     parser.add_argument("--smtp-port", type=int, default=0)
     parser.add_argument("--imap-port", type=int, default=0)
     arguments = parser.parse_args()
     os.umask(0o077)
-    asyncio.run(serve(arguments.dir, arguments.smtp_port, arguments.imap_port))
+    if arguments.password_file:
+        password = arguments.password_file.read_text().strip()
+    else:
+        known = MailServerFacts.load(arguments.dir)
+        password = known.password if known else secrets.token_urlsafe(12)
+    ports = arguments.smtp_port, arguments.imap_port
+    asyncio.run(serve(arguments.dir, arguments.host, *ports, password))
 
 
 if __name__ == "__main__":

@@ -82,9 +82,3 @@ def development_server(
         ui_codec_endpoint=codec_endpoint,
         search_attributes=dict.fromkeys(SearchAttribute, "Keyword"),
     )
-
-
-def run_url(ui_url: str, workflow_id: str, run_id: str) -> str:
-    """Return the page of a run in Temporal's UI."""
-    escaped = workflow_id.replace("/", "%2F")
-    return f"{ui_url}/namespaces/default/workflows/{escaped}/{run_id}/history"

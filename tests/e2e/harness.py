@@ -17,6 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from pydantic import SecretStr
 from sqlalchemy import func
 from sqlmodel import select
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     RegisterNamespaceRequest,
@@ -30,6 +31,7 @@ from activities.store.assembly import Store, open_store
 from models.account import AccountSettings
 from models.connection import connect
 from models.names import Query, TaskQueue
+from models.search_attributes import TYPES
 from models.settings import Settings
 from models.tables import ContentRow, Delivery, Folder, Message, Retrieval
 from models.wire import data_converter
@@ -56,6 +58,10 @@ async def new_namespace(address: str) -> str:
     inside = await Client.connect(address, namespace=name)
     for _ in range(100):
         try:
+            # Here and not by the worker, which would wait for the slowest of servers.
+            await inside.operator_service.add_search_attributes(
+                AddSearchAttributesRequest(namespace=name, search_attributes=TYPES)
+            )
             await inside.workflow_service.describe_namespace(
                 DescribeNamespaceRequest(namespace=name)
             )

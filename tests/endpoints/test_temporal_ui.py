@@ -21,9 +21,9 @@ from yarl import URL
 from activities.store.assembly import Store
 from models.settings import Settings
 from models.wire import data_converter
-from starter.embedded.temporal import run_url
 from starter.endpoints.access import CodecAccess
 from starter.endpoints.server import UiFront, serving
+from starter.ui_links import run_url
 from tests.endpoints.browser import chromium
 from tests.endpoints.kit import TOKEN, connected, opened, settings
 from tools.servers.process import free_port

@@ -12,7 +12,9 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from tools.temporal import DevServer
-from tools.temporal.binary import BinaryVersion, cached_binary, pinned, probe
+from tools.temporal.binary import MODULE_DIR, BinaryVersion, cached_binary, pinned, probe
+from tools.temporal.build import PACKAGE, find_go
+from tools.temporal.programs import PROGRAMS
 from tools.temporal.resolve import resolve
 
 RECENT = "temporal version 1.8.2 (Server 1.32.0, UI 2.54.1)"
@@ -226,3 +228,27 @@ async def test_the_server_keeps_its_state_over_restart_and_crash(
         server.start()
         assert (await client.get_workflow_handle("kept").describe()).run_id == handle.result_run_id
         assert await start_one(server) == "a1"
+
+
+@pytest.mark.parametrize("package", [PACKAGE, *(program.package for program in PROGRAMS)])
+def test_the_module_holds_all_that_a_build_needs(package: str) -> None:
+    go = find_go()
+    assert go
+    done = subprocess.run(
+        [go, "list", "-mod=readonly", "-deps", package],
+        cwd=MODULE_DIR,
+        env={**os.environ, "GOWORK": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert package in done.stdout.splitlines()
+
+
+def test_programs_are_those_that_the_module_pins() -> None:
+    for program in PROGRAMS:
+        done = subprocess.run(
+            [program.find(), "--version"], capture_output=True, text=True, check=False
+        )
+        assert pinned(program.module) in done.stdout

@@ -10,13 +10,15 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy import text
 
 from activities.store.assembly import open_store
-from models.settings import Settings
+from models.errors import ConnectorError
+from models.settings import SECRETS_DIR, Settings
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"EMAIL_CONNECTOR_{name.upper()}", raising=False)
+    monkeypatch.delenv(SECRETS_DIR, raising=False)
 
 
 def test_defaults() -> None:
@@ -107,6 +109,24 @@ def test_who_names_no_ip_is_not_heard_from_outside(
     monkeypatch.setenv("EMAIL_CONNECTOR_HEALTH_ADDRESS", value)
     settings = Settings()
     assert settings.metrics_address == settings.health_address == address
+
+
+def test_secrets_may_be_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "email_connector_database_url").write_text("postgresql+psycopg://u@file/d\n")
+    (tmp_path / "email_connector_encryption_keys").write_text("from the file\n")
+    monkeypatch.setenv(SECRETS_DIR, str(tmp_path))
+    monkeypatch.setenv("EMAIL_CONNECTOR_DATABASE_URL", "postgresql+psycopg://u@variable/d")
+    settings = Settings()
+    assert settings.database_url == "postgresql+psycopg://u@variable/d"
+    assert settings.encryption_keys == SecretStr("from the file")
+
+
+def test_a_missing_folder_of_secrets_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(SECRETS_DIR, str(tmp_path / "nowhere"))
+    with pytest.raises(ConnectorError, match="is not a folder"):
+        Settings()
 
 
 def test_secrets_are_not_shown() -> None:

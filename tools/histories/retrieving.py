@@ -49,6 +49,8 @@ _PLAIN_RUNS: list[tuple[str, int, dict[str, Any]]] = [
     ),
     ("no_such_folder", 0, {"folder": "Nowhere", "on_fetch_error": callback("Take")}),
     ("bad_option", 0, {"handling": "burn"}),
+    ("tracked_received", 3, {"batch_size": 2, "on_email_fetch": callback("Take")}),
+    ("tracked_failed", 0, {"folder": "Nowhere"}),
 ]
 
 for _name, _mails, _options in _PLAIN_RUNS:
@@ -61,6 +63,7 @@ for _name, _mails, _options in _PLAIN_RUNS:
 
 
 @case("RetrieveEmailMessages/cancelled")
+@case("RetrieveEmailMessages/tracked_cancelled")
 async def _cancelled_retrieval(stage: Stage) -> Run:
     request = {"account": stage.mailbox(1), "on_email_fetch": callback("Hang")}
     handle = await stage.start(RETRIEVE, request)
@@ -72,6 +75,7 @@ async def _cancelled_retrieval(stage: Stage) -> Run:
 
 
 @case("RetrieveEmailMessages/continued_as_new")
+@case("RetrieveEmailMessages/tracked_continued_as_new")
 async def _long_retrieval(stage: Stage) -> Run:
     """The first run and the last of a chain differ; the one recorded is both: it was carried on."""
     request = {"account": stage.mailbox(8), "batch_size": 1, "on_email_fetch": callback("Take")}
@@ -80,6 +84,7 @@ async def _long_retrieval(stage: Stage) -> Run:
 
 
 @case("RetrieveEmailMessages/carried_on")
+@case("RetrieveEmailMessages/tracked_carried_on")
 async def _last_run(stage: Stage) -> Run:
     first = await _long_retrieval(stage)
     return stage.client.get_workflow_handle(first.id)

@@ -18,6 +18,7 @@ SEND = WorkflowType.SEND_EMAIL
 
 for _name, _message in {
     "sent": {},
+    "tracked_sent": {},
     "partially_sent": {"to": "to@example.net; nobody@reject.test"},
     "refused": {"to": "nobody@reject.test"},
     "malformed_address": {"to": "nobody"},
@@ -29,6 +30,7 @@ for _name, _message in {
 
 
 @case("SendEmail/unknown_account")
+@case("SendEmail/tracked_failed")
 async def _unknown_account(stage: Stage) -> Run:
     return await stage.end(SEND, mail("nobody"))
 
@@ -45,6 +47,7 @@ async def _given_up(stage: Stage) -> Run:
 
 
 @case("SendEmail/cancelled")
+@case("SendEmail/tracked_cancelled")
 async def _cancelled(stage: Stage) -> Run:
     account, _ = stage.account(outgoing=plain_server(free_port()))
     handle = await stage.start(SEND, mail(account))

@@ -1,4 +1,4 @@
-"""The CLI built from source, through the Go module in this folder."""
+"""Programs built from source, through the Go module in this folder."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from pathlib import Path
 from tools.temporal.binary import MODULE_DIR, pinned, probe
 
 PACKAGE = "github.com/temporalio/cli/cmd/temporal"
+"""The CLI."""
 _VERSION_VARIABLE = "github.com/temporalio/cli/internal/temporalcli.Version"
 _NEWS_EVERY = 60.0
 
@@ -21,7 +22,33 @@ def find_go() -> str | None:
 
 
 def build(target: Path, report: Callable[[str], None]) -> str | None:
-    """Build the CLI and put it at `target` in one atomic step.
+    """Build the CLI and put it at `target`; returns as `build_package`."""
+    version = pinned("github.com/temporalio/cli")
+    return build_package(
+        PACKAGE,
+        target,
+        report,
+        works=lambda path: probe(path) is not None,
+        linker=f"-X {_VERSION_VARIABLE}={version}",
+    )
+
+
+def build_package(
+    package: str,
+    target: Path,
+    report: Callable[[str], None],
+    *,
+    works: Callable[[Path], bool],
+    linker: str = "",
+) -> str | None:
+    """Build a command of the module and put it at `target` in one atomic step.
+
+    Args:
+        package: the command's Go package.
+        target: where the binary goes.
+        report: told every minute that it is still building.
+        works: tells whether a binary runs.
+        linker: flags for Go's linker besides our own.
 
     Returns:
         `None` on success, else why there is no binary.
@@ -30,27 +57,29 @@ def build(target: Path, report: Callable[[str], None]) -> str | None:
     if go is None:
         return "Go is not installed"
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
-        output = Path(folder) / "temporal"
-        reason = _compile(go, output, Path(folder) / "build.log", report)
+        output = Path(folder) / target.name
+        reason = _compile(go, package, linker, output, report)
         if reason is not None:
             return reason
-        if probe(output) is None:
+        if not works(output):
             return "the build made a binary that does not run"
         output.replace(target)
     return None
 
 
-def _compile(go: str, output: Path, log: Path, report: Callable[[str], None]) -> str | None:
-    version = pinned("github.com/temporalio/cli")
+def _compile(
+    go: str, package: str, linker: str, output: Path, report: Callable[[str], None]
+) -> str | None:
+    log = output.with_name("build.log")
     command = [
         go,
         "build",
         "-mod=readonly",
-        f"-ldflags=-s -w -X {_VERSION_VARIABLE}={version}",
+        f"-ldflags={f'-s -w {linker}'.strip()}",
         "-trimpath",
         "-o",
         os.fspath(output),
-        PACKAGE,
+        package,
     ]
     began = time.monotonic()
     # No workspace file of a parent folder may change what is built.

@@ -93,7 +93,7 @@ def _from_cache(report: Report) -> Path | None:
 def _fill(report: Report) -> Path:
     target = cached_binary()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(target.parent / ".lock", report):
+    with only_one(target.parent / ".lock", report):
         # Another process may have filled the cache since this one looked.
         if target.is_file() and (found := _from_cache(report)):
             return found
@@ -114,7 +114,7 @@ def _fill(report: Report) -> Path:
 
 
 @contextmanager
-def _only_one(path: Path, report: Report) -> Iterator[None]:
+def only_one(path: Path, report: Report) -> Iterator[None]:
     """Hold the lock file, so that processes which start together build only once."""
     with path.open("w") as lock:
         try:

@@ -1,0 +1,1 @@
+"""The deployment: docker-compose.yml and Dockerfile, held to rules and run without Docker."""
