@@ -200,8 +200,8 @@ class TestOrder:
 
 
 class TestSqlite:
-    def test_every_connection_is_durable(self, sqlite_connector: Connector) -> None:
-        database: Database = sqlite_connector.store.database
+    def test_every_connection_is_durable(self, common_connector: Connector) -> None:
+        database: Database = common_connector.store.database
         assert database.is_sqlite
         with ExitStack() as opened:
             for _ in range(30):  # more than the pool keeps
