@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from models.errors import ConnectorError, ErrorType
 from models.wire import first_problem
-from starter.cli import account, account_servers, message, result, retrieve, send, system
+from starter.cli import account, account_servers, message, result, retrieve, send, store, system
 from starter.output import Output
 from tools.servers.process import ServerError
 from tools.temporal.resolve import TemporalNotFoundError
@@ -27,6 +27,7 @@ app.add_typer(account.app, name="account")
 app.command("send")(send.send)
 app.command("retrieve")(retrieve.retrieve)
 app.add_typer(message.app, name="message")
+app.add_typer(store.app, name="store")
 app.command("result")(result.result)
 app.command("up")(system.up_command)
 app.command("demo")(system.demo_command)
