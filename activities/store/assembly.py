@@ -9,7 +9,8 @@ from activities.crypto.keyring import Keyring, load_keyring
 from activities.crypto.secretbox import SecretBox
 from activities.ports import Metrics
 from activities.store.accounts import Accounts
-from activities.store.content import ContentStore, open_blobs
+from activities.store.blob_stores import open_blobs
+from activities.store.content import ContentStore
 from activities.store.engine import Database
 from activities.store.links import ContentLinks
 from activities.store.migrate import migrate
@@ -35,17 +36,27 @@ class Store:
 
 
 def open_store(settings: Settings, metrics: Metrics = NO_METRICS) -> Store:
-    """Open the store, making keys and tables where there are none."""
+    """Open the store, making keys and tables where there are none.
+
+    Raises:
+        ConnectorError: ``InvalidInput`` or ``StoreUnavailable``; what to set is in its text.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = load_keyring(settings)
+    content = ContentStore(open_blobs(settings.blob_folder_url()), settings.inline_content_bytes)
+    content.check()
     database = Database(settings.sqlalchemy_url(), metrics=metrics)
-    migrate(database)
+    try:
+        migrate(database)
+    except BaseException:
+        database.close()
+        raise
     lifetime = timedelta(seconds=settings.content_url_seconds)
     box = SecretBox(keys.secrets)
     return Store(
         database=database,
         accounts=Accounts(box, settings.ca_file),
-        content=ContentStore(open_blobs(settings.blob_folder_url()), settings.inline_content_bytes),
+        content=content,
         links=ContentLinks(keys.content, settings.public_url, lifetime),
         webhooks=Webhooks(box),
         keys=keys,

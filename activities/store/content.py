@@ -1,26 +1,23 @@
-"""Content: small pieces in the database, large ones in files that are durable before the commit.
+"""Content: small pieces in the database, large ones in a blob store, durable before the commit.
 
-Order of writing: ``prepare`` (large pieces are written and fsynced), then ``insert`` within the
-transaction of the row that refers to them. A crash in between leaves an unreferenced file, never a
+Order of writing: ``prepare`` (large pieces are written durably), then ``insert`` within the
+transaction of the row that refers to them. A crash in between leaves an unreferenced blob, never a
 row without its content.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import Any
 
-from sqlalchemy import insert
+import sqlalchemy
+from sqlalchemy import LargeBinary, func, insert
 from sqlmodel import Session, col, select
 
+from activities.store.blobs import Blobs
 from activities.store.tallies import tally
 from models.errors import ConnectorError, ErrorType
 from models.metrics import CONTENT_BYTES
@@ -41,113 +38,20 @@ class Piece:
     message_id: str | None = None
 
 
-class Blobs(Protocol):
-    """Where large pieces lie."""
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known of a stored piece without reading it."""
 
-    def put(self, pieces: Sequence[tuple[str, bytes]]) -> None:
-        """Write all pieces; on return they survive a power cut."""
-
-    def get(self, key: str) -> bytes:
-        """Read a piece. Raises ``ContentNotFound``."""
-
-    def get_range(self, key: str, start: int, stop: int) -> bytes:
-        """Read bytes from ``start`` up to, not including, ``stop``. Raises ``ContentNotFound``."""
-
-    def forget(self, key: str) -> None:
-        """Delete a piece; one that is gone is fine."""
-
-
-class LocalBlobs:
-    """Files named by key, mode 0600, two levels of folders."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def put(self, pieces: Sequence[tuple[str, bytes]]) -> None:
-        """Write, fsync and rename each file, then fsync each folder once."""
-        touched: set[Path] = set()
-        for key, data in pieces:
-            path = self._path(key)
-            for parent in (path.parent.parent, path.parent):
-                if not parent.exists():
-                    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    touched.add(parent.parent)
-            _write_durably(path, data)
-            touched.add(path.parent)
-        for folder in touched:
-            _sync_folder(folder)
-
-    def get(self, key: str) -> bytes:
-        """Read a piece."""
-        with _reading():
-            return self._path(key).read_bytes()
-
-    def get_range(self, key: str, start: int, stop: int) -> bytes:
-        """Read a part of a piece."""
-        with _reading(), self._path(key).open("rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
-
-    def forget(self, key: str) -> None:
-        """Delete a piece."""
-        self._path(key).unlink(missing_ok=True)
-
-    def _path(self, key: str) -> Path:
-        name = hashlib.sha256(key.encode()).hexdigest()  # a key is data, never a path
-        return self._folder / name[:2] / name
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise ConnectorError(
-            ErrorType.CONTENT_NOT_FOUND, "the content's file is missing from the blob store"
-        ) from None
-    except OSError as error:
-        raise ConnectorError(
-            ErrorType.STORE_UNAVAILABLE,
-            f"the blob store cannot be read (error {error.errno}); it is tried again",
-        ) from None
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        temporary.replace(path)
-    except BaseException:
-        # It is tried again; what a full disk did not take must not fill it further.
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def open_blobs(url: str) -> Blobs:
-    """Return the blob store at ``url`` (``file:///FOLDER``)."""
-    parts = urlsplit(url)
-    if parts.scheme != "file":
-        raise ConnectorError(
-            ErrorType.INVALID_INPUT,
-            f"blob stores of kind '{parts.scheme}' are not supported; use file:///FOLDER",
-            field="EMAIL_CONNECTOR_BLOB_URL",
-        )
-    return LocalBlobs(Path(url2pathname(parts.path)))
+    key: str
+    message_id: str | None
+    kind: str
+    media_type: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal."""
+    inline: bool
+    """Whether it stands in the database."""
 
 
 class ContentStore:
@@ -171,7 +75,7 @@ class ContentStore:
             inline = len(piece.data) <= self._inline_limit
             digest = hashlib.sha256(piece.data).hexdigest()
             if not inline:
-                large.append((_blob_name(piece.key, digest), piece.data))
+                large.append((blob_key(piece.key, digest), piece.data))
             rows.append(
                 {
                     "key": piece.key,
@@ -184,13 +88,7 @@ class ContentStore:
                     "created_at": now,
                 }
             )
-        try:
-            self._blobs.put(large)
-        except OSError as error:
-            raise ConnectorError(
-                ErrorType.STORE_UNAVAILABLE,
-                f"the blob store cannot be written (error {error.errno}); it is tried again",
-            ) from None
+        self._blobs.put(large)
         return rows
 
     @staticmethod
@@ -203,31 +101,62 @@ class ContentStore:
     def forget(self, pieces: Iterable[tuple[str, str]]) -> None:
         """Delete large pieces, given as (key, sha256), after their rows are gone."""
         for key, digest in pieces:
-            self._blobs.forget(_blob_name(key, digest))
+            self._blobs.forget(blob_key(key, digest))
 
     def read(self, session: Session, key: str) -> tuple[ContentRow, bytes]:
         """Return a piece with its row; a damaged file is an error, never wrong bytes."""
         row = session.exec(select(ContentRow).where(col(ContentRow.key) == key)).one_or_none()
         if row is None:
-            raise ConnectorError(ErrorType.CONTENT_NOT_FOUND, "there is no content with this key")
+            raise _unknown_key()
         if row.data is not None:
             return row, row.data
-        data = self._blobs.get(_blob_name(key, row.sha256))
+        data = self._blobs.get(blob_key(key, row.sha256))
         if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise ConnectorError(ErrorType.CONTENT_DAMAGED, "the stored content is damaged")
+            raise _damaged()
         return row, data
 
-    def read_range(self, row: ContentRow, start: int, stop: int) -> bytes:
-        """Return bytes of a piece from ``start`` up to, not including, ``stop``.
+    def describe(self, session: Session, key: str) -> Description:
+        """Return what is known of a piece, without its bytes; raises ``ContentNotFound``."""
+        columns = (
+            col(ContentRow.message_id),
+            col(ContentRow.kind),
+            col(ContentRow.media_type),
+            col(ContentRow.size),
+            col(ContentRow.sha256),
+            col(ContentRow.data).is_not(None),
+        )
+        query = sqlalchemy.select(*columns).where(col(ContentRow.key) == key)
+        found = session.connection().execute(query).one_or_none()
+        if found is None:
+            raise _unknown_key()
+        return Description(key, *found)
 
-        A part cannot be compared with the hash of the whole; only its length is checked.
+    def read_range(self, session: Session, piece: Description, start: int, end: int) -> bytes:
+        """Return the bytes of a piece from ``start`` up to, not including, ``end``.
+
+        A part has no hash of its own: only a wrong length is noticed, not a changed byte.
+
+        Raises:
+            ValueError: The range is not within the piece.
+            ConnectorError: ``ContentNotFound``, or ``ContentDamaged`` when the piece is shorter
+                than its row says.
         """
-        if row.data is not None:
-            return row.data[start:stop]
-        data = self._blobs.get_range(_blob_name(row.key, row.sha256), start, stop)
-        if len(data) != stop - start:
-            raise ConnectorError(ErrorType.CONTENT_DAMAGED, "the stored content is damaged")
+        if not 0 <= start <= end <= piece.size:
+            raise ValueError(f"not a range within {piece.size} bytes: {start} to {end}")
+        if piece.inline:
+            part = func.substr(ContentRow.data, start + 1, end - start, type_=LargeBinary)
+            data = session.exec(select(part).where(ContentRow.key == piece.key)).one_or_none()
+            if data is None:
+                raise _unknown_key()
+        else:
+            data = self._blobs.read_range(blob_key(piece.key, piece.sha256), start, end)
+        if len(data) != end - start:
+            raise _damaged()
         return data
+
+    def check(self) -> None:
+        """Prove that large pieces can be written; the error says which setting to correct."""
+        self._blobs.check()
 
 
 def tally_content(session: Session, rows: Iterable[dict[str, Any]]) -> None:
@@ -237,7 +166,16 @@ def tally_content(session: Session, rows: Iterable[dict[str, Any]]) -> None:
         tally(session, CONTENT_BYTES, row["size"], place=place)
 
 
-def _blob_name(key: str, digest: str) -> str:
+def blob_key(key: str, digest: str) -> str:
+    """Key of a large piece in the blob store."""
     # The hash belongs to the name: a step that is repeated with other bytes (a frozen worker that
     # wakes up) must never replace what a committed row refers to.
     return f"{key}.{digest}"
+
+
+def _unknown_key() -> ConnectorError:
+    return ConnectorError(ErrorType.CONTENT_NOT_FOUND, "there is no content with this key")
+
+
+def _damaged() -> ConnectorError:
+    return ConnectorError(ErrorType.CONTENT_DAMAGED, "the stored content is damaged")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlmodel import Session
 
 from activities.ports import Metrics
@@ -24,6 +24,9 @@ _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout=30000",
 )
 
+_CONNECT_SECONDS = 10
+"""Patience for a PostgreSQL server that does not answer at all."""
+
 
 class Database:
     """Sessions over one engine.
@@ -36,31 +39,37 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 24, metrics: Metrics = NO_METRICS) -> None:
         self._metrics = metrics
-        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
-        if self.is_sqlite and (file := make_url(url).database):
-            Path(file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            Path(file).touch(mode=0o600)
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite and self.url.database:
+            file = Path(self.url.database)
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file.touch(mode=0o600)
         self.engine: Engine = create_engine(
-            url,
+            self.url,
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=not self.is_sqlite,
-            # Without it the server's own zone decides which instants can be read back.
-            connect_args={} if self.is_sqlite else {"options": "-c timezone=UTC"},
+            connect_args={} if self.is_sqlite else _postgresql_arguments(self.url),
             json_serializer=lambda value: to_json(value).decode(),
             json_deserializer=from_json,
         )
-        # A read on SQLite must not take the write lock; a write takes it at once, so that it
-        # waits instead of failing half-way when it turns from reader to writer.
-        self._reader = self.engine.execution_options(reads_only=True)
         if self.is_sqlite:
+            # A read must not take the write lock; a write takes it at once, so that it waits
+            # instead of failing half-way when it turns from reader to writer.
+            self._reader = self.engine.execution_options(reads_only=True)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            # All statements of a read see one state, as they do in SQLite.
+            self._reader = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction: committed when the block ends, rolled back when it raises."""
-        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+        with translated(), Session(self.engine, expire_on_commit=False) as session:
             with session.begin():
                 yield session
             tallies.tell(session, self._metrics)
@@ -68,7 +77,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A snapshot to read from."""
-        with _translated(), Session(self._reader, expire_on_commit=False) as session:
+        with translated(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     def close(self) -> None:
@@ -76,8 +85,44 @@ class Database:
         self.engine.dispose()
 
 
+def parse_url(url: str) -> URL:
+    """Return the URL of a database.
+
+    Raises:
+        ConnectorError: ``InvalidInput`` when it is none of the two kinds; its text, which may hold
+            a password, is not quoted.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    match parsed.drivername if parsed else "":
+        case "sqlite" | "sqlite+pysqlite" if parsed and parsed.database not in (None, ":memory:"):
+            return parsed
+        case "postgresql" | "postgres" | "postgresql+psycopg" if parsed:
+            return parsed.set(drivername="postgresql+psycopg")
+    raise ConnectorError(
+        ErrorType.INVALID_INPUT,
+        "this is no database we know; write postgresql+psycopg://USER:PASSWORD@HOST/DATABASE or "
+        "sqlite:////FOLDER/FILE",
+        field="EMAIL_CONNECTOR_DATABASE_URL",
+    )
+
+
+def _postgresql_arguments(url: URL) -> dict[str, Any]:
+    """Connection arguments that go before those of the URL."""
+    given = url.query.get("options", "")
+    options = given if isinstance(given, str) else " ".join(given)
+    # Without the zone the server's own decides which instants can be read back.
+    arguments: dict[str, Any] = {"options": f"{options} -c timezone=UTC".strip()}
+    if "connect_timeout" not in url.query:
+        arguments["connect_timeout"] = _CONNECT_SECONDS
+    return arguments
+
+
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turn what the database library raises into ``ConnectorError``, without its texts."""
     try:
         yield
     except (OperationalError, DBAPIError) as error:
@@ -104,5 +149,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Any) -> None:
-    reads_only = connection.get_execution_options().get("reads_only", False)
+    options = connection.get_execution_options()
+    if options.get("foreign_keys_off", False):  # this is possible between transactions only
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+    reads_only = options.get("reads_only", False)
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

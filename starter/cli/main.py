@@ -19,6 +19,7 @@ from starter.cli import (
     runs,
     send,
     serve,
+    store,
     system,
     temporal,
     webhook,
@@ -40,6 +41,7 @@ app.command("send")(send.send)
 app.command("retrieve")(retrieve.retrieve)
 app.add_typer(message.app, name="message")
 app.add_typer(webhook.app, name="webhook")
+app.add_typer(store.app, name="store")
 app.command("result")(result.result)
 app.command("serve")(serve.serve)
 app.add_typer(runs.app, name="runs")

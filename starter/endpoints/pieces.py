@@ -20,8 +20,8 @@ from sqlmodel import Session, text
 from activities.mail.parse import parse
 from activities.store import messages
 from activities.store.assembly import Store
+from activities.store.content import Description
 from models.errors import ConnectorError, ErrorType
-from models.tables import ContentRow
 from starter.endpoints.media import SERVED, media_type_of
 from starter.endpoints.ranges import Span
 
@@ -91,18 +91,22 @@ class Pieces:
 
     def _stored(self, key: str) -> Piece:
         with self._store.database.read() as session:
-            row = session.get(ContentRow, key)
-        if row is None or row.kind not in SERVED or row.message_id is None:
+            found = self._store.content.describe(session, key)
+        if found.kind not in SERVED or found.message_id is None:
             raise _not_found()
         return Piece(
-            kind=row.kind,
-            media_type=media_type_of(row.kind, row.media_type),
-            name=f"{row.message_id}.{_ENDINGS[row.kind]}",
-            size=row.size,
-            sha256=row.sha256,
-            data=row.data,
-            read=lambda span: self._store.content.read_range(row, span.start, span.stop),
+            kind=found.kind,
+            media_type=media_type_of(found.kind, found.media_type),
+            name=f"{found.message_id}.{_ENDINGS[found.kind]}",
+            size=found.size,
+            sha256=found.sha256,
+            data=None,
+            read=lambda span: self._span(found, span),
         )
+
+    def _span(self, piece: Description, span: Span) -> bytes:
+        with self._store.database.read() as session:
+            return self._store.content.read_range(session, piece, span.start, span.stop)
 
     def _part(self, key: str, message_id: str, number: int) -> Piece:
         with self._store.database.read() as session:

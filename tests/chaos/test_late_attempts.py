@@ -31,6 +31,7 @@ from models.errors import ConnectorError, ErrorType
 from models.ids import chain_of
 from models.message import EmailMessage
 from models.settings import Settings
+from tests.stores import Stores
 
 SENT = Verdict(RecipientState.SENT, 250)
 REFUSED = Verdict(RecipientState.FAILED, 550)
@@ -40,8 +41,8 @@ DEFERRED = Verdict(RecipientState.DEFERRED, 451)
 class _World:
     """A store with one mail; ``states`` are what Temporal says of workflows."""
 
-    def __init__(self, folder: Path) -> None:
-        settings = Settings(data_dir=folder)
+    def __init__(self, folder: Path, stores: Stores) -> None:
+        settings = Settings(data_dir=folder, **stores.fresh())
         self.store: Store = open_store(settings)
         self.states: dict[str, RunState] = {}
         server = OutgoingServer(host="127.0.0.1", port=1, login=LoginMethod.NONE)
@@ -100,8 +101,8 @@ class _World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[_World]:
-    world = _World(tmp_path)
+def world(tmp_path: Path, stores: Stores) -> Iterator[_World]:
+    world = _World(tmp_path, stores)
     yield world
     world.store.close()
 

@@ -36,6 +36,7 @@ from models.mailbox import (
 )
 from models.settings import Settings
 from models.tables import CallbackDelivery, Cursor, Folder
+from tests.stores import Stores
 
 
 class _Mailbox:
@@ -75,8 +76,8 @@ class _Mailbox:
 class _World:
     """Replication over a scripted mailbox, with runs of any state."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(data_dir=folder, mailbox_busy_seconds=60)
+    def __init__(self, folder: Path, stores: Stores) -> None:
+        self.settings = Settings(data_dir=folder, mailbox_busy_seconds=60, **stores.fresh())
         self.store: Store = open_store(self.settings)
         self.mailbox = _Mailbox()
         self.states: dict[str, RunState] = {}
@@ -148,8 +149,8 @@ class _World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[_World]:
-    world = _World(tmp_path)
+def world(tmp_path: Path, stores: Stores) -> Iterator[_World]:
+    world = _World(tmp_path, stores)
     yield world
     world.store.close()
 

@@ -1,4 +1,4 @@
-"""Fixtures: a running connector over each database, accounts on the mail servers, clients."""
+"""Fixtures: a running connector, accounts on the mail servers, clients."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest_asyncio
 from temporalio.client import Client
 
 from tests.e2e.harness import Connector, connector_settings, fresh, new_namespace
+from tests.stores import Stores
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.servers.postfix import Postfix
-from tools.servers.postgres import Postgres
 from tools.temporal import DevServer
 
 MakeConnector = Callable[..., Connector]
@@ -32,7 +32,10 @@ def add_namespace(server: DevServer) -> str:
 
 @pytest.fixture(scope="session")
 def make_connector(
-    tmp_path_factory: pytest.TempPathFactory, temporal_server: DevServer, test_ca: TestCA
+    tmp_path_factory: pytest.TempPathFactory,
+    temporal_server: DevServer,
+    test_ca: TestCA,
+    stores: Stores,
 ) -> Iterator[MakeConnector]:
     """Start a connector in a namespace of its own; keyword arguments are settings."""
     with ExitStack() as running:
@@ -40,6 +43,7 @@ def make_connector(
         def make(**settings: Any) -> Connector:
             namespace = add_namespace(temporal_server)
             described = connector_settings(
+                stores,
                 tmp_path_factory.mktemp("data"),
                 temporal_server.address,
                 namespace,
@@ -51,15 +55,9 @@ def make_connector(
 
 
 @pytest.fixture(scope="session")
-def sqlite_connector(make_connector: MakeConnector) -> Connector:
-    """A connector over SQLite."""
+def common_connector(make_connector: MakeConnector) -> Connector:
+    """A connector that many tests share."""
     return make_connector()
-
-
-@pytest.fixture(scope="session")
-def postgres_connector(make_connector: MakeConnector, postgres: Postgres) -> Connector:
-    """A connector over PostgreSQL."""
-    return make_connector(database_url=postgres.create_database(fresh("connector")))
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +69,9 @@ def talkative(server_directory: Path, test_ca: TestCA) -> Iterator[Dovecot]:
 
 
 @pytest.fixture
-def connector(sqlite_connector: Connector) -> Connector:
-    """The connector most tests use; files override it to run over both databases."""
-    return sqlite_connector
+def connector(common_connector: Connector) -> Connector:
+    """The connector of a test; files that need one of their own override it."""
+    return common_connector
 
 
 @pytest_asyncio.fixture

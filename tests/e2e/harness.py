@@ -35,6 +35,7 @@ from models.search_attributes import TYPES
 from models.settings import Settings
 from models.tables import ContentRow, Delivery, Folder, Message, Retrieval
 from models.wire import data_converter
+from tests.stores import Stores
 from worker import running
 
 COUNTED = (Message, Delivery, ContentRow, Retrieval, Folder)
@@ -164,8 +165,10 @@ class Connector:
             return self.store.content.read(session, key)[1]
 
 
-def connector_settings(data_dir: Path, address: str, namespace: str, **changes: Any) -> Settings:
-    """Return settings that make nobody wait."""
+def connector_settings(
+    stores: Stores, data_dir: Path, address: str, namespace: str, **changes: Any
+) -> Settings:
+    """Return settings of a new store that make nobody wait."""
     values: dict[str, Any] = {
         "data_dir": data_dir,
         "temporal_address": address,
@@ -173,6 +176,7 @@ def connector_settings(data_dir: Path, address: str, namespace: str, **changes: 
         "retry_delays_seconds": [0.3],
         "mailbox_busy_seconds": 0,
         "shutdown_seconds": 1,
+        **stores.fresh(),
     }
     return Settings(**(values | changes))
 

@@ -42,18 +42,18 @@ def consumer_process(connector: Connector, queue: str, *extra: str) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def queue(sqlite_connector: Connector) -> Iterator[str]:
+def queue(common_connector: Connector) -> Iterator[str]:
     """The task queue of a consumer with the SDK's default converter."""
     name = fresh("consumer-")
-    with consumer_process(sqlite_connector, name):
+    with consumer_process(common_connector, name):
         yield name
 
 
 @pytest.fixture(scope="module")
-def sealed_queue(sqlite_connector: Connector) -> Iterator[str]:
+def sealed_queue(common_connector: Connector) -> Iterator[str]:
     """The task queue of a consumer who has our key and uses our converter."""
     name = fresh("consumer-")
-    with consumer_process(sqlite_connector, name, str(sqlite_connector.settings.data_dir)):
+    with consumer_process(common_connector, name, str(common_connector.settings.data_dir)):
         yield name
 
 

@@ -23,6 +23,7 @@ from tests.e2e.harness import Connector, connector_settings, execute
 from tests.e2e.mails import delivered, mail
 from tests.e2e.processes import ChildProcess, child, python
 from tests.smtp_server import SmtpServer
+from tests.stores import Stores, store_environment
 from tools.servers.dovecot import Dovecot
 from tools.temporal import DevServer
 
@@ -121,14 +122,16 @@ class Record:
 
 @pytest.fixture
 def traced(
-    tmp_path: Path, temporal_server: DevServer
+    stores: Stores, tmp_path: Path, temporal_server: DevServer
 ) -> Iterator[tuple[Connector, ChildProcess, Path]]:
     """A store, and a worker over it whose system calls are taken down."""
     assert shutil.which("strace"), "strace is not installed: python -m tools.servers install"
     namespace, record = add_namespace(temporal_server), tmp_path / "calls"
-    connector = Connector(connector_settings(tmp_path / "d", temporal_server.address, namespace))
+    connector = Connector(
+        connector_settings(stores, tmp_path / "d", temporal_server.address, namespace)
+    )
     environment = {
-        "EMAIL_CONNECTOR_DATA_DIR": str(tmp_path / "d"),
+        **store_environment(connector.settings),
         "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": temporal_server.address,
         "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": namespace,
     }
@@ -200,8 +203,8 @@ class TestOrder:
 
 
 class TestSqlite:
-    def test_every_connection_is_durable(self, sqlite_connector: Connector) -> None:
-        database: Database = sqlite_connector.store.database
+    def test_every_connection_is_durable(self, common_connector: Connector) -> None:
+        database: Database = common_connector.store.database
         assert database.is_sqlite
         with ExitStack() as opened:
             for _ in range(30):  # more than the pool keeps

@@ -22,6 +22,7 @@ from tests.e2e.conftest import add_namespace, incoming
 from tests.e2e.harness import Connector, connector_settings, execute, fresh
 from tests.e2e.mails import mail
 from tests.e2e.processes import child, python
+from tests.stores import Stores
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.temporal import DevServer
@@ -137,9 +138,13 @@ class TestContinueAsNew:
             yield server
 
     @pytest.fixture
-    def connector(self, server: DevServer, tmp_path: Path, test_ca: TestCA) -> Iterator[Connector]:
+    def connector(
+        self, server: DevServer, tmp_path: Path, test_ca: TestCA, stores: Stores
+    ) -> Iterator[Connector]:
         namespace = add_namespace(server)
-        settings = connector_settings(tmp_path, server.address, namespace, ca_file=test_ca.ca_file)
+        settings = connector_settings(
+            stores, tmp_path, server.address, namespace, ca_file=test_ca.ca_file
+        )
         with Connector(settings) as connector:
             yield connector
 

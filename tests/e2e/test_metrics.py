@@ -24,6 +24,7 @@ from tests.e2e.mails import mail
 from tests.e2e.processes import child, python
 from tests.e2e.scrape import Page
 from tests.smtp_server import Fault, SmtpServer
+from tests.stores import Stores, store_environment
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.servers.process import free_port
@@ -54,14 +55,18 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, temporal_server: DevServer, test_ca: TestCA) -> Iterator[Watched]:
+def watched(
+    stores: Stores, tmp_path: Path, temporal_server: DevServer, test_ca: TestCA
+) -> Iterator[Watched]:
     namespace = add_namespace(temporal_server)
     connector = Connector(
-        connector_settings(tmp_path, temporal_server.address, namespace, ca_file=test_ca.ca_file)
+        connector_settings(
+            stores, tmp_path, temporal_server.address, namespace, ca_file=test_ca.ca_file
+        )
     )
     address = f"127.0.0.1:{free_port()}"
     environment = {
-        "EMAIL_CONNECTOR_DATA_DIR": str(tmp_path),
+        **store_environment(connector.settings),
         "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": temporal_server.address,
         "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": namespace,
         "EMAIL_CONNECTOR_CA_FILE": str(test_ca.ca_file),

@@ -13,6 +13,7 @@ import asyncio
 import base64
 import binascii
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from activities.ports import Endpoint
 from activities.store.accounts import Secrets
 from models.names import TaskQueue, WorkflowType
 from models.tables import AccountRow
-from tests.e2e.conftest import add_namespace, data_folder, incoming
+from tests.e2e.conftest import add_namespace, incoming
 from tests.e2e.harness import (
     Connector,
     connector_settings,
@@ -41,6 +42,7 @@ from tests.e2e.harness import (
 from tests.e2e.mails import mail
 from tests.e2e.processes import ChildProcess, child, python
 from tests.smtp_server import Fault, SmtpServer
+from tests.stores import Stores, database_bytes, store_environment
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.servers.process import free_port
@@ -154,6 +156,7 @@ class Stage:
     process: ChildProcess
     dovecot: Dovecot
     words: Canaries
+    stores: Stores
     ours: bool
     """Whether the worker logs as it always does."""
 
@@ -181,15 +184,18 @@ def stage(
     tmp_path_factory: pytest.TempPathFactory,
     temporal_server: DevServer,
     test_ca: TestCA,
+    stores: Stores,
 ) -> Iterator[Stage]:
     words = Canaries()
     data_dir = tmp_path_factory.mktemp("data")
     namespace = add_namespace(temporal_server)
     connector = Connector(
-        connector_settings(data_dir, temporal_server.address, namespace, ca_file=test_ca.ca_file)
+        connector_settings(
+            stores, data_dir, temporal_server.address, namespace, ca_file=test_ca.ca_file
+        )
     )
     environment = {
-        "EMAIL_CONNECTOR_DATA_DIR": str(data_dir),
+        **store_environment(connector.settings),
         "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": temporal_server.address,
         "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": namespace,
         "EMAIL_CONNECTOR_CA_FILE": str(test_ca.ca_file),
@@ -210,7 +216,7 @@ def stage(
             environment=environment,
         ) as process,
     ):
-        yield Stage(connector, process, dovecot, words, ours)
+        yield Stage(connector, process, dovecot, words, stores, ours)
     connector.store.close()
 
 
@@ -255,10 +261,10 @@ class TestCanaries:
         for type in ("CredentialsRejected", "InvalidInput", "FolderNotFound"):
             assert type in together  # readable without the key
 
-        for file in connector.settings.data_dir.glob("email-connector.db*"):
-            assert singing(words.passwords, file.read_bytes()) == [], file.name
+        assert singing(words.passwords, database_bytes(connector.settings)) == []
         made = json.loads((connector.settings.data_dir / "keys.json").read_text())
         keys = [key.rpartition(":")[2] for key in made.values()]
+        keys += [os.environ["AWS_SECRET_ACCESS_KEY"]] if connector.settings.blob_url else []
         assert singing(keys, output.encode() + unpacked(f"[{','.join(histories.values())}]")) == []
 
     async def send(self, stage: Stage, client: Client, message: dict[str, Any]) -> None:
@@ -361,7 +367,7 @@ class TestCanaries:
         assert not checked["ok"]
 
     async def break_the_store(self, stage: Stage, client: Client, message: dict[str, Any]) -> None:
-        """A large mail waits for its server, and for its file, which cannot be read for a while."""
+        """A large mail waits for its server, and for its bytes, out of reach for a while."""
         connector, port = stage.connector, free_port()
         account = connector.add_account(outgoing=plain_smtp(port, login="none"))
         large = message | {"plain_body": stage.words.body * 8000}
@@ -372,12 +378,8 @@ class TestCanaries:
             task_queue=TaskQueue.ORCHESTRATION,
         )
         await progress_of(handle)
-        folder = data_folder(connector)
-        aside = folder.rename(folder.with_name("aside"))
-        folder.write_text("a file where a folder should be")
-        await asyncio.sleep(2)
-        folder.unlink()
-        aside.rename(folder)
+        with stage.stores.content_away(connector.settings):
+            await asyncio.sleep(2)
         async with SmtpServer(port=port):
             result = await asyncio.wait_for(handle.result(), 20)
         assert result["status"] == "sent"

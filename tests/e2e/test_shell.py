@@ -20,6 +20,7 @@ from tests.e2e.conftest import MakeConnector, incoming, outgoing
 from tests.e2e.harness import Connector, execute
 from tests.e2e.mails import delivered, mail
 from tests.e2e.processes import ROOT
+from tests.stores import store_environment
 from tools.servers.dovecot import Dovecot
 from tools.servers.postfix import Postfix
 from tools.temporal import DevServer
@@ -54,7 +55,7 @@ class Shell:
             **{k: v for k, v in os.environ.items() if not k.startswith("EMAIL_CONNECTOR_")},
             "TEMPORAL_ADDRESS": settings.temporal_address or "",
             "TEMPORAL_NAMESPACE": settings.temporal_namespace or "",
-            "EMAIL_CONNECTOR_DATA_DIR": str(settings.data_dir),
+            **store_environment(settings),
             "EMAIL_CONNECTOR_PAYLOAD_ENCRYPTION": settings.payload_encryption,
             "PATH": f"{Path(sys.executable).parent}:{server.binary.parent}:{os.environ['PATH']}",
             "COLUMNS": "200",

@@ -28,6 +28,7 @@ from tests.e2e.mails import mail
 from tests.e2e.otlp import Received, Receiver, canary
 from tests.e2e.processes import child, python
 from tests.smtp_server import SmtpServer
+from tests.stores import Stores, store_environment
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.temporal import DevServer
@@ -62,11 +63,17 @@ async def run(client: Client, kind: str, request: Any) -> Any:
 
 
 async def test_one_trace_without_a_secret(
-    tmp_path: Path, temporal_server: DevServer, test_ca: TestCA, dovecot: Dovecot
+    stores: Stores,
+    tmp_path: Path,
+    temporal_server: DevServer,
+    test_ca: TestCA,
+    dovecot: Dovecot,
 ) -> None:
     namespace = add_namespace(temporal_server)
     connector = Connector(
-        connector_settings(tmp_path, temporal_server.address, namespace, ca_file=test_ca.ca_file)
+        connector_settings(
+            stores, tmp_path, temporal_server.address, namespace, ca_file=test_ca.ca_file
+        )
     )
     kinds = ("password", "subject", "body", "recipient", "folder", "words", "user")
     words = {kind: canary(kind) for kind in kinds}
@@ -85,7 +92,7 @@ async def test_one_trace_without_a_secret(
         SmtpServer(recipients={f"{words['recipient']}@example.net": refusal}) as rude,
     ):
         environment = {
-            "EMAIL_CONNECTOR_DATA_DIR": str(tmp_path),
+            **store_environment(connector.settings),
             "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": temporal_server.address,
             "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": namespace,
             "EMAIL_CONNECTOR_CA_FILE": str(test_ca.ca_file),

@@ -31,6 +31,7 @@ from tests.e2e.harness import Connector, connector_settings, execute, fresh, ref
 from tests.e2e.mails import delivered, mail
 from tests.e2e.processes import ROOT, child, python
 from tests.e2e.test_secrets import singing, unpacked
+from tests.stores import Stores, store_environment
 from tests.web.receiver import LOOPBACK, Answer, Receiver, Request, breaks, hangs, redirects, says
 from tools.servers.dovecot import Dovecot
 from tools.servers.postgres import Postgres
@@ -79,7 +80,7 @@ def cli(connector: Connector, *arguments: str) -> tuple[int, Any]:
     settings = connector.settings
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("EMAIL_CONNECTOR_")},
-        "EMAIL_CONNECTOR_DATA_DIR": str(settings.data_dir),
+        **store_environment(settings),
         "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": settings.temporal_address or "",
         "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": settings.temporal_namespace or "",
     }
@@ -584,17 +585,17 @@ asyncio.run(worker.main())
 class Workers:
     """A connector whose worker is a process that can be killed."""
 
-    def __init__(self, folder: Path, server: DevServer) -> None:
+    def __init__(self, stores: Stores, folder: Path, server: DevServer) -> None:
         self.namespace = add_namespace(server)
         self.folder = folder
         self.server = server
         self.connector = Connector(
-            connector_settings(folder / "data", server.address, self.namespace, **ALLOW)
+            connector_settings(stores, folder / "data", server.address, self.namespace, **ALLOW)
         )
 
     def start(self, name: str) -> Any:
         environment = {
-            "EMAIL_CONNECTOR_DATA_DIR": str(self.folder / "data"),
+            **store_environment(self.connector.settings),
             "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": self.server.address,
             "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": self.namespace,
             "EMAIL_CONNECTOR_EGRESS_ALLOW": json.dumps([LOOPBACK]),
@@ -609,8 +610,8 @@ class Workers:
 
 
 @pytest.fixture
-def workers(tmp_path: Path, temporal_server: DevServer) -> Iterator[Workers]:
-    made = Workers(tmp_path, temporal_server)
+def workers(stores: Stores, tmp_path: Path, temporal_server: DevServer) -> Iterator[Workers]:
+    made = Workers(stores, tmp_path, temporal_server)
     yield made
     made.connector.store.close()
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from models.settings import Settings
 from starter.cli.main import run
+from tests.stores import Stores, store_environment
 from tools.temporal.resolve import resolve
 
 _ADD = (
@@ -40,12 +42,17 @@ class Cli:
     """Runs commands on a store of their own."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_dir: Path
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        settings: Settings,
     ) -> None:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
-        self.data_dir = data_dir
-        monkeypatch.setenv("EMAIL_CONNECTOR_DATA_DIR", str(data_dir))
+        self.settings = settings
+        self.data_dir = settings.data_dir
+        for name, value in store_environment(settings).items():
+            monkeypatch.setenv(name, value)
 
     def __call__(self, *arguments: str, stdin: str = "") -> Answer:
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
@@ -54,7 +61,7 @@ class Cli:
         return Answer(code, out, err)
 
 
-def clean_environment(home: Path) -> dict[str, str]:
+def clean_environment(home: Path, stores: Stores) -> dict[str, str]:
     """Variables for a process that must not see the user's own settings or data."""
     kept = {
         name: value
@@ -63,7 +70,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     }
     return kept | {
         "HOME": str(home),
-        "EMAIL_CONNECTOR_DATA_DIR": str(home / "data"),
+        **store_environment(Settings(data_dir=home / "data", **stores.fresh())),
         "TEMPORAL_CLI": str(resolve()),
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
     }

@@ -12,17 +12,17 @@ from pydantic import BaseModel
 
 from activities.store.assembly import open_store
 from models.account import AccountSettings
-from models.settings import Settings
 from starter.cli.account_flags import FLAGS
 from tests.starter.kit import ADD, Cli
+from tests.stores import database_bytes
 
 SECRET = "corr3ct-h0rse"
 OTHER = "b4ttery-st4ple"
 
 
-def passwords(data_dir: Path, name: str = "Sales") -> tuple[str, str]:
+def passwords(cli: Cli, name: str = "Sales") -> tuple[str, str]:
     """Both stored passwords of an account."""
-    store = open_store(Settings(data_dir=data_dir))
+    store = open_store(cli.settings)
     try:
         with store.database.read() as session:
             sides = (store.accounts.outgoing, store.accounts.incoming)
@@ -144,19 +144,19 @@ def test_every_flag_arrives(cli: Cli) -> None:
 
 def test_one_line_is_the_password_of_both_sides_and_two_are_one_each(cli: Cli) -> None:
     cli(*ADD, stdin=f"{SECRET}\n")
-    assert passwords(cli.data_dir) == (SECRET, SECRET)
+    assert passwords(cli) == (SECRET, SECRET)
     cli("account", "edit", "Sales", "--password-stdin", stdin=f"{SECRET}\n{OTHER}\n")
-    assert passwords(cli.data_dir) == (SECRET, OTHER)
+    assert passwords(cli) == (SECRET, OTHER)
 
 
 def test_an_edit_keeps_the_passwords(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli(*ADD, stdin=SECRET)
     monkeypatch.setenv("EMAIL_CONNECTOR_OUTGOING_PASSWORD", OTHER)
     cli("account", "edit", "Sales", "--full-name", "X")
-    assert passwords(cli.data_dir) == (SECRET, SECRET)
+    assert passwords(cli) == (SECRET, SECRET)
     monkeypatch.setenv("EMAIL_CONNECTOR_INCOMING_PASSWORD", OTHER)
     cli("account", "edit", "Sales", "--new-password")
-    assert passwords(cli.data_dir) == (OTHER, OTHER)
+    assert passwords(cli) == (OTHER, OTHER)
 
 
 def test_passwords_come_from_the_environment_or_are_asked_for(
@@ -177,7 +177,7 @@ def test_passwords_come_from_the_environment_or_are_asked_for(
     monkeypatch.setattr(typer, "prompt", prompt)
     monkeypatch.setattr("starter.cli.passwords._interactive", lambda: True)
     assert cli(*without).code == 0
-    assert passwords(cli.data_dir) == (SECRET, OTHER)
+    assert passwords(cli) == (SECRET, OTHER)
     assert [question["hide_input"] for question in asked] == [True]
 
 
@@ -195,6 +195,7 @@ def test_no_output_and_no_file_shows_a_password(cli: Cli) -> None:
     files = [path for path in cli.data_dir.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+    assert SECRET.encode() not in database_bytes(cli.settings)
 
 
 @pytest.mark.parametrize("option", ["--password", "--smtp-password", "--imap-password"])

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 from tests.starter.kit import clean_environment
+from tests.stores import Stores
 
 
-def demo(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def demo(home: Path, stores: Stores, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "starter", "demo", *options],
-        env=clean_environment(home),
+        env=clean_environment(home, stores),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -22,8 +23,8 @@ def demo(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_whole_job_is_shown(tmp_path: Path) -> None:
-    done = demo(tmp_path)
+def test_the_whole_job_is_shown(tmp_path: Path, stores: Stores) -> None:
+    done = demo(tmp_path, stores)
     assert done.returncode == 0, done.stderr
     assert "12 sent, 12 received in 3 batches, 3 callbacks" in done.stdout
     assert done.stdout.count("Archive") == 12
@@ -32,8 +33,8 @@ def test_the_whole_job_is_shown(tmp_path: Path) -> None:
     assert (folder / "email-connector.db").is_file()
 
 
-def test_a_program_reads_the_same(tmp_path: Path) -> None:
-    done = demo(tmp_path, "--json")
+def test_a_program_reads_the_same(tmp_path: Path, stores: Stores) -> None:
+    done = demo(tmp_path, stores, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert report["retrieved"]["handled"] == 12

@@ -16,6 +16,7 @@ from models.settings import Settings
 from starter.attachments import File, attach
 from starter.embedded.samples import document, picture
 from tests.starter.kit import ADD, Cli
+from tests.stores import Stores
 
 RAW = (
     b"From: A <a@firm.example>\r\nTo: b@firm.example\r\nSubject: Hello \x1b[31mred\r\n"
@@ -30,7 +31,7 @@ RAW = (
 def stored(cli: Cli) -> str:
     """Id of a received mail."""
     account_id = cli(*ADD, "--json", stdin="secret").json["id"]
-    store = open_store(Settings(data_dir=cli.data_dir))
+    store = open_store(cli.settings)
     item = inbox.arrival(account_id, FetchedMail(1, RAW, datetime.now(UTC)))
     mail = parse(RAW)
     rows = store.content.prepare(inbox.pieces(item, mail, None))
@@ -72,9 +73,9 @@ def test_what_is_not_there_is_an_error(cli: Cli, stored: str, options: list[str]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path, stores: Stores) -> Store:
     """An empty store."""
-    return open_store(Settings(data_dir=tmp_path / "store"))
+    return open_store(Settings(data_dir=tmp_path / "store", **stores.fresh()))
 
 
 def written(folder: Path, name: str, size: int) -> File:

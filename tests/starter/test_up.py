@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.starter.kit import clean_environment
+from tests.stores import Stores
 
 PARTS = ["endpoints", "mailserver", "temporal", "worker"]
 
@@ -23,8 +24,8 @@ PARTS = ["endpoints", "mailserver", "temporal", "worker"]
 class Up:
     """A running `up --json`."""
 
-    def __init__(self, home: Path) -> None:
-        self.environment = clean_environment(home)
+    def __init__(self, home: Path, stores: Stores) -> None:
+        self.environment = clean_environment(home, stores)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "starter", "up", "--json"],
             env=self.environment,
@@ -67,9 +68,9 @@ class Up:
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
+def up(tmp_path: Path, stores: Stores) -> Iterator[Up]:
     """Everything, running."""
-    running = Up(tmp_path)
+    running = Up(tmp_path, stores)
     yield running
     if running.process.poll() is None:
         running.process.send_signal(signal.SIGTERM)

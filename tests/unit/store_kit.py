@@ -15,19 +15,22 @@ from activities.crypto.secretbox import SecretBox
 from activities.ports import ComposedMail, FetchedMail, ParsedMail
 from activities.store import inbox, outbox
 from activities.store.accounts import Accounts, Secrets
-from activities.store.content import ContentStore, LocalBlobs, Piece
+from activities.store.content import ContentStore, Piece
 from activities.store.engine import Database
+from activities.store.local_blobs import LocalBlobs
 from activities.store.migrate import migrate
 from models.account import AccountSettings
 from models.delivery import ComposeInput
 from models.message import EmailMessage
 from models.settings import Settings
+from tests.stores import Stores
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """An SQLite database with the current schema; each test makes an account of its own."""
-    opened = Database(f"sqlite:///{tmp_path_factory.mktemp('store') / 'test.db'}")
+def database(tmp_path_factory: pytest.TempPathFactory, stores: Stores) -> Iterator[Database]:
+    """A database with the current schema; each test makes an account of its own."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("store"), **stores.fresh())
+    opened = Database(settings.sqlalchemy_url())
     migrate(opened)
     yield opened
     opened.close()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from activities.store.content import ContentStore, LocalBlobs, Piece, open_blobs
+from activities.store.blob_stores import open_blobs
+from activities.store.content import ContentStore, Piece
 from activities.store.engine import Database
+from activities.store.local_blobs import LocalBlobs
 from models.errors import ConnectorError, ErrorType
 from tests.unit.store_kit import database
 
@@ -169,9 +171,16 @@ def test_what_a_full_disk_did_not_take_is_removed(content: ContentStore, folder:
     assert [f.stat().st_size for f in folder.rglob("*") if f.is_file()] == [1000]
 
 
-def test_only_folders_are_supported() -> None:
+@pytest.mark.parametrize("url", ["ftp://host/mail", "mail", "", "file://host/mail", "s4://b/p"])
+def test_unknown_kinds_are_refused(url: str) -> None:
     with pytest.raises(ConnectorError) as caught:
-        open_blobs("s3://bucket/mail")
+        open_blobs(url)
     assert caught.value.type is ErrorType.INVALID_INPUT
     assert caught.value.field == "EMAIL_CONNECTOR_BLOB_URL"
-    assert isinstance(open_blobs("file:///tmp/with%20space"), LocalBlobs)
+
+
+def test_a_folder_is_named_by_its_url(tmp_path: Path) -> None:
+    blobs = open_blobs((tmp_path / "with space").as_uri())
+    assert isinstance(blobs, LocalBlobs)
+    blobs.check()
+    assert (tmp_path / "with space").is_dir()

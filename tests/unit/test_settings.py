@@ -12,6 +12,7 @@ from sqlalchemy import text
 from activities.store.assembly import open_store
 from models.errors import ConnectorError
 from models.settings import SECRETS_DIR, Settings
+from tests.stores import Stores
 
 
 @pytest.fixture(autouse=True)
@@ -134,13 +135,14 @@ def test_secrets_are_not_shown() -> None:
     assert "canary" not in repr(settings) + str(settings) + settings.model_dump_json()
 
 
-def test_a_store_is_opened_in_a_private_folder(tmp_path: Path) -> None:
+def test_a_store_is_opened_in_a_private_folder(tmp_path: Path, stores: Stores) -> None:
     folder = tmp_path / "data"
-    store = open_store(Settings(data_dir=folder))
+    store = open_store(Settings(data_dir=folder, **stores.fresh()))
     try:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        for file in folder.iterdir():
-            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+        assert any(folder.iterdir())
+        for path in folder.rglob("*"):
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
         with store.database.engine.connect() as connection:
             assert connection.execute(text("SELECT count(*) FROM message")).scalar() == 0
     finally:

@@ -45,11 +45,14 @@ class Postgres(ChildServer):
         """Return the SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://{_USER}@{LOOPBACK}:{self.port}/{database}"
 
-    def create_database(self, name: str) -> str:
-        """Create an empty database and return its URL."""
-        if not _DATABASE_NAME.fullmatch(name):
-            raise ValueError(f"not a plain database name: {name}")
-        self._query(f'CREATE DATABASE "{name}"')
+    def create_database(self, name: str, *, template: str | None = None) -> str:
+        """Create an empty database, or a copy of ``template``, and return its URL."""
+        for given in (name, template or name):
+            if not _DATABASE_NAME.fullmatch(given):
+                raise ValueError(f"not a plain database name: {given}")
+        # A copy through the log needs no checkpoint: a tenth of a second instead of one.
+        copied = f' TEMPLATE "{template}" STRATEGY wal_log' if template else ""
+        self._query(f'CREATE DATABASE "{name}"{copied}')
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
