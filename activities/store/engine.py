@@ -18,10 +18,10 @@ from activities.unwatched import NO_METRICS
 from models.errors import ConnectorError, ErrorType
 
 _SQLITE_PRAGMAS = (
+    "PRAGMA busy_timeout=30000",  # first: the next one already waits for others
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=30000",
 )
 
 _CONNECT_SECONDS = 10

@@ -331,11 +331,12 @@ def acknowledge(session: Session, batch_id: str, account_id: str) -> None:
     tally(session, BATCHES, state=ACKNOWLEDGED)
     taken = {i.message_id for i in items(session, batch_id) if i.message_id}
     new = sorted(taken - acknowledged_by(session, row.consumer, taken))
-    if new:
-        session.connection().execute(
-            insert(Acknowledgement),
-            [{"consumer": row.consumer, "message_id": m, "at": now} for m in new],
-        )
+    # The same mail may lie in another folder, whose batch is acknowledged at this moment.
+    insert_missing(
+        session,
+        Acknowledgement,
+        [{"consumer": row.consumer, "message_id": m, "at": now} for m in new],
+    )
     record(session, "batch_acknowledged", account_id=account_id, batch=batch_id, mails=len(new))
 
 

@@ -47,7 +47,7 @@ class S3Server(ChildServer):
 
     def admit_everybody(self) -> None:
         """Let everybody in again, whatever the key."""
-        self._request("POST", "/moto-api/reset-auth", b"inf")
+        self._request("POST", "/moto-api/reset-auth", str(sys.maxsize).encode())
 
     def _prepare(self) -> None:
         """Nothing to write."""
@@ -63,7 +63,8 @@ class S3Server(ChildServer):
         return True
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        request = urllib.request.Request(f"{self.address}{path}", data=body, method=method)  # noqa: S310 - our own address
+        url, headers = f"{self.address}{path}", {"Content-Type": "text/plain"}
+        request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - our own
         # No proxy stands between loopback and loopback.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=10) as answer:
