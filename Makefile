@@ -5,6 +5,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # What xdist is told: two processes, each with servers of its own.
 TEST_PROCESSES ?= 2
+TESTS_OF_THE_STORE := tests/unit tests/store tests/e2e tests/starter tests/endpoints tests/chaos
 
 .PHONY: help demo up check test chaos bench measure schemas lock clean
 
@@ -36,12 +37,15 @@ check: .venv/.synced
 	.venv/bin/lint-imports
 	$(PY) -m pytest tests/unit
 
-# Binaries are made here once, so that the test processes do not each look for them.
+# Everything on SQLite and files; then all that has to do with the store once more, on PostgreSQL
+# and S3. Binaries are made here once, so that the test processes do not each look for them.
 test: .venv/.synced
 	$(PY) -m tools.servers install
 	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
 		$(PY) -m tools.temporal programs && \
-		$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadgroup
+		$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadgroup && \
+		EMAIL_CONNECTOR_TEST_STORE=postgresql \
+			$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadgroup $(TESTS_OF_THE_STORE)
 
 # Workers killed and frozen at every step: minutes each, and the more the machine is their own.
 chaos: .venv/.synced

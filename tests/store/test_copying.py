@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +56,13 @@ def settings_of(folder: Path, url: str) -> Settings:
 
 
 @pytest.fixture(params=KINDS)
-def source(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Iterator[str]:
+def source(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> str:
     """The URL of a store with something of everything, its data folder is ``data``."""
     url = databases.url(request.param)
     store = open_store(settings_of(tmp_path / "data", url))
     populate(store)
     store.close()
-    yield url
+    return url
 
 
 @pytest.fixture
