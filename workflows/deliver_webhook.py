@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 with workflow.unsafe.imports_passed_through():
     from models import policies
-    from models.errors import ErrorType
+    from models.errors import TEMPORARY, ErrorType
     from models.failure import Failure
     from models.ids import chain_of, derived_id
     from models.names import ActivityName, WorkflowType
@@ -113,7 +113,8 @@ def _lost(error: ActivityError) -> Failure:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type in {t.value for t in ErrorType}:
         kind = ErrorType(cause.type)
-        return Failure(type=kind, message=cause.message, temporary=kind is not ErrorType.LEASE_LOST)
+        passing = kind in TEMPORARY or kind is ErrorType.INTERNAL
+        return Failure(type=kind, message=cause.message, temporary=passing)
     return Failure(
         type=ErrorType.CONNECTION_LOST,
         message="the worker went away during the request",

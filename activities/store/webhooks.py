@@ -27,7 +27,7 @@ from models.webhook import OpenWebhookInput, WebhookEvent, WebhookState, Webhook
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """What one attempt sends, and where; None when the event has been delivered already."""
+    """What one attempt sends, and where."""
 
     attempt_id: str
     url: str
@@ -96,7 +96,7 @@ class Webhooks:
         return row
 
     def begin(self, session: Session, webhook_id: str, driver: str) -> Posting | None:
-        """Write down that an attempt begins; returns what it sends."""
+        """Write down that an attempt begins; returns what it sends, None when it was delivered."""
         row = _locked(session, webhook_id)
         _check_driver(row, driver)
         if row.state == WebhookState.DELIVERED:

@@ -83,7 +83,7 @@ class WebClient:
             raise ConnectorError(ErrorType.INVALID_INPUT, str(error)) from None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience.total_seconds()
-        tls = await loop.run_in_executor(self._threads, client_context, True, self._ca_file)
+        tls = await asyncio.to_thread(client_context, True, self._ca_file)
         for _ in range(MAX_REDIRECTS + 1):
             reply, location = await self._request(address, body, headers, tls, deadline)
             if reply.status not in _REDIRECTS:

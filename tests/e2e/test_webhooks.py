@@ -532,6 +532,23 @@ class TestRetrieval:
         assert connector.rows(WebhookAttempt, WebhookAttempt.webhook_id == webhook_id) == []
         assert connector.rows(Retrieval, Retrieval.id == result["retrieval_id"]) == []
 
+    async def test_also_one_that_is_under_way(
+        self, connector: Connector, client: Client, account: str, mails: Sequence[bytes]
+    ) -> None:
+        async def deletes(
+            request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            with connector.store.database.write() as session:
+                connector.store.accounts.delete(session, account)
+            await says(503)(request, reader, writer)
+
+        async with Receiver([deletes]) as receiver:
+            wanted = {"account": account, "on_email_fetch": hook(receiver)}
+            found = await refusal(client, RETRIEVE, wanted)
+            # Nobody goes on posting what is gone.
+            assert len(receiver.requests) == 1
+        assert found.type == "CallbackFailed"
+
     @pytest.mark.parametrize("kind", ["on_email_fetch", "on_fetch_complete", "on_fetch_error"])
     @pytest.mark.parametrize(
         ("callback", "field"),
