@@ -25,8 +25,8 @@ from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilt
 from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
 
-_ROOT: Final = Path(__file__).resolve().parents[1]
-_PACKAGES: Final = ("activities", "host", "models", "starter", "workflows")
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_PACKAGES: Final = ("activities", "models", "starter", "workflows")
 _OURS: Final = frozenset({_ROOT / "worker.py", *(_ROOT / name for name in _PACKAGES)})
 _KNOWN: Final = frozenset(
     {
