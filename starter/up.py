@@ -119,7 +119,6 @@ def _explain(output: Output, stack: Stack) -> None:
     facts: dict[str, object] = {
         "Temporal": stack.temporal.address,
         "Temporal's UI": stack.ui_url,
-        "… payloads readable": f"{_sign_in(stack)} (works once)",
         "Content links": stack.settings.public_url,
         "Data": stack.settings.data_dir,
     }
@@ -128,7 +127,8 @@ def _explain(output: Output, stack: Stack) -> None:
         facts["IMAP"] = f"{mail.host}:{mail.imap_port}, plain, folders INBOX and Archive"
         facts["Mailboxes"] = f"any name @{mail.domain}, kept in memory, password {mail.password}"
     output.facts("email-connector is up; Ctrl-C stops it", facts)
-    lines = ["", "In another shell:", ""]
+    lines = ["", "To read payloads in Temporal's UI, open this once in your browser:", ""]
+    lines += [f"  {_sign_in(stack)}", "", "In another shell:", ""]
     lines += [f"  export {name}={value}" for name, value in _environment(stack).items()]
     if mail:
         lines += [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Annotated
 
 import typer
@@ -32,11 +31,12 @@ def serve(
 ) -> None:
     """Serve content links and the codec of Temporal's UI and CLI, until Ctrl-C."""
     from starter.endpoints.server import UiFront, serve
+    from starter.host.logs import configure
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     given = {"http_host": host, "http_port": port}
     settings = load_settings().model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
+    configure(settings)
     ui = UiFront(temporal_ui_port, temporal_ui) if temporal_ui else None
     asyncio.run(serve(settings, ui=ui))

@@ -2,7 +2,7 @@
 
 A browser shows a session: the time it ends, and a MAC over that by the token. Nothing is kept, a
 new token ends all sessions. An invitation is the same for one use: it signs a browser in without
-showing the token.
+showing the token. Which ones were used is known until the process ends.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_PACKAGES: Final = ("activities", "host", "models", "starter", "workflows")
+_PACKAGES: Final = ("activities", "models", "starter", "workflows")
 _OURS: Final = frozenset({_ROOT / "worker.py", *(_ROOT / name for name in _PACKAGES)})
 _KNOWN: Final = frozenset(
     {
