@@ -195,7 +195,7 @@ class TestImage:
         assert {"worker.py", "starter/__main__.py", "tools/servers/process.py"} <= set(files)
         assert "activities/store/migrations/versions/0001_first_schema.py" in files
         assert {Path(file).parts[0] for file in files} == {
-            "activities", "host", "models", "starter", "tools", "workflows", "worker.py",
+            "activities", "models", "starter", "tools", "workflows", "worker.py",
         }  # fmt: skip
         for file in files:
             assert "__pycache__" not in file
