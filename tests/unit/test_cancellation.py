@@ -18,6 +18,7 @@ from activities.ports import FetchedMail
 from activities.reading import ReadingActivities
 from activities.replication import fetching
 from activities.sending import SendingActivities
+from activities.webhooks import WebhookActivities
 from models.names import ActivityName
 
 _CLASSES = (
@@ -27,6 +28,7 @@ _CLASSES = (
     MailboxActivities,
     ReadingActivities,
     SendingActivities,
+    WebhookActivities,
 )
 
 
