@@ -59,7 +59,7 @@ class WebhookActivities:
         self._runs = runs
         self._settings = settings
 
-    @activity.defn(name=ActivityName.OPEN_WEBHOOK)
+    @activity.defn(name=ActivityName.OPEN_WEBHOOK, no_thread_cancel_exception=True)
     def open_webhook(self, request: OpenWebhookInput) -> WebhookPlan:
         """Store the event with the bytes that every attempt posts."""
         with blocking_heartbeats():
@@ -103,7 +103,7 @@ class WebhookActivities:
             )
         return WebhookAttemptResult(status_code=status, error=error)
 
-    @activity.defn(name=ActivityName.CLOSE_WEBHOOK)
+    @activity.defn(name=ActivityName.CLOSE_WEBHOOK, no_thread_cancel_exception=True)
     def close_webhook(self, request: CloseWebhookInput) -> WebhookClosed:
         """Give the event up: a dead letter, or cancelled."""
         with blocking_heartbeats(), self._database.write() as session:

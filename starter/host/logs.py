@@ -55,6 +55,7 @@ _IDS: Final = (
     "retrieval_id",
     "batch_id",
     "folder_id",
+    "webhook_id",
     "error_type",
     "outcome",
     "seconds",
