@@ -196,20 +196,20 @@ def _copy_table(source: Connection, target: Connection, table: Table, progress: 
     total, done = _count(source, table), 0
     progress(table.name, done, total)
     query = select(table).order_by(*table.primary_key.columns)
-    rows = source.execute(query, execution_options={"yield_per": _ROWS})
-    for batch in rows.mappings().partitions():
-        try:
-            target.execute(insert(table), [dict(row) for row in batch])
-        except DatabaseError as error:
-            if isinstance(error, OperationalError):
-                raise
-            raise ConnectorError(
-                ErrorType.INTERNAL,
-                f"the target refused a row of {table.name} ({type(error.orig).__name__}); nothing "
-                "was copied",
-            ) from None
-        done += len(batch)
-        progress(table.name, done, total)
+    with source.execute(query, execution_options={"yield_per": _ROWS}) as rows:
+        for batch in rows.mappings().partitions():
+            try:
+                target.execute(insert(table), [dict(row) for row in batch])
+            except DatabaseError as error:
+                if isinstance(error, OperationalError):
+                    raise
+                raise ConnectorError(
+                    ErrorType.INTERNAL,
+                    f"the target refused a row of {table.name} ({type(error.orig).__name__}); nothing "
+                    "was copied",
+                ) from None
+            done += len(batch)
+            progress(table.name, done, total)
     return done
 
 
@@ -243,9 +243,10 @@ def _verify_content(connection: Connection, progress: Progress) -> int:
     )
     total = 0
     progress("checking content", 0, 0)
-    for key, digest, data in rows:
-        _check_hash(key, digest, data)
-        total += len(data)
+    with rows:
+        for key, digest, data in rows:
+            _check_hash(key, digest, data)
+            total += len(data)
     return total
 
 
