@@ -205,8 +205,8 @@ def _copy_table(source: Connection, target: Connection, table: Table, progress: 
                     raise
                 raise ConnectorError(
                     ErrorType.INTERNAL,
-                    f"the target refused a row of {table.name} ({type(error.orig).__name__}); nothing "
-                    "was copied",
+                    f"the target refused a row of {table.name} ({type(error.orig).__name__}); "
+                    "nothing was copied",
                 ) from None
             done += len(batch)
             progress(table.name, done, total)

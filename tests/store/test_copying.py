@@ -71,11 +71,19 @@ def source(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path)
 def add_webhooks(session: Session) -> None:
     """What the sample of the first release cannot have: tables that came later."""
     now = datetime.now(UTC)
-    words = {"origin": "https://example.org", "type": "on_email_fetch", "state": "dead"}
+    origin = "https://example.org"
     session.add(WebhookKey(number=1, sealed=b"k", created_at=now))
     session.add(
         WebhookDelivery(
-            id="w", **words, url=b"u", body=b"{}", request_hash="h", driver="d", created_at=now
+            id="w",
+            origin=origin,
+            type="on_email_fetch",
+            state="dead",
+            url=b"u",
+            body=b"{}",
+            request_hash="h",
+            driver="d",
+            created_at=now,
         )
     )
     session.flush()
