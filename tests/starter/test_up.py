@@ -39,6 +39,7 @@ class Up:
             if line == "}\n":
                 break
         self.facts: dict[str, Any] = json.loads("".join(lines))
+        assert "pids" in self.facts, self.facts  # else it says why it did not start
 
     def run(self, *arguments: str, stdin: str = "") -> Any:
         done = subprocess.run(
