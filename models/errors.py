@@ -82,6 +82,14 @@ PERMANENT: tuple[str, ...] = tuple(sorted(t.value for t in ErrorType if t not in
 """Type names for ``RetryPolicy.non_retryable_error_types`` (Temporal compares exact names)."""
 
 
+_BY_NAME = {t.value: t for t in ErrorType}
+
+
+def known_type(name: str | None) -> ErrorType | None:
+    """Return the type of the contract with this name, if there is one."""
+    return _BY_NAME.get(name or "")
+
+
 class ConnectorError(Exception):
     """A failure with a type of the contract, safe to show to the caller.
 

@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+NoWaitFlag = Annotated[
+    bool, typer.Option("--no-wait", help="Print the workflow's id and do not wait.")
+]
 
 _FILE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""

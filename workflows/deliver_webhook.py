@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 with workflow.unsafe.imports_passed_through():
     from models import policies
-    from models.errors import TEMPORARY, ErrorType
+    from models.errors import TEMPORARY, ErrorType, known_type
     from models.failure import Failure
     from models.ids import chain_of, derived_id
     from models.names import ActivityName, WorkflowType
@@ -111,8 +111,7 @@ class DeliverWebhookWorkflow:
 def _lost(error: ActivityError) -> Failure:
     """What is known of an attempt whose worker went away; the receiver may have got it."""
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in {t.value for t in ErrorType}:
-        kind = ErrorType(cause.type)
+    if isinstance(cause, ApplicationError) and (kind := known_type(cause.type)):
         passing = kind in TEMPORARY or kind is ErrorType.INTERNAL
         return Failure(type=kind, message=cause.message, temporary=passing)
     return Failure(

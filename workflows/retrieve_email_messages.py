@@ -15,7 +15,7 @@ from temporalio.exceptions import (
 with workflow.unsafe.imports_passed_through():
     from models import policies
     from models.callback import CallbackKind
-    from models.errors import TEMPORARY, ErrorType
+    from models.errors import TEMPORARY, ErrorType, known_type
     from models.failure import Failure
     from models.ids import chain_of, derived_id
     from models.mailbox import (
@@ -245,8 +245,7 @@ def _cause(error: BaseException) -> ApplicationError | None:
 
 def _failure(error: BaseException) -> Failure:
     cause = _cause(error)
-    known = cause is not None and cause.type in {t.value for t in ErrorType}
-    kind = ErrorType(cause.type) if cause and cause.type and known else ErrorType.INTERNAL
+    kind = (known_type(cause.type) if cause else None) or ErrorType.INTERNAL
     message = cause.message if cause else "a step did not finish in time; see the run's history"
     field = next((d["field"] for d in (cause.details if cause else ()) if "field" in d), None)
     return Failure(type=kind, message=message, temporary=kind in TEMPORARY, field=field)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def _check_urls(source: str, target: str) -> None:
         raise _refused("from", "there is no such file")
 
 
+@cache
 def _tables() -> Sequence[Table]:
     """All tables, parents first; in copies of their own, which keep NULL what is NULL."""
     metadata = MetaData()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlmodel import Session
 
@@ -79,6 +79,11 @@ class Database:
         """A snapshot to read from."""
         with translated(), Session(self._reader, expire_on_commit=False) as session:
             yield session
+
+    def ask(self) -> None:
+        """Make the database answer a question; raises ``StoreUnavailable`` when it does not."""
+        with self.read() as session:
+            session.connection().execute(text("SELECT 1"))
 
     def close(self) -> None:
         """Close all connections."""

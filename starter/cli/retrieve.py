@@ -27,7 +27,7 @@ from starter.cli.send import show_run
 from starter.cli.waiting import watch_retrieval
 from starter.commands import Run
 from starter.connection import connected, load_settings, opened_store
-from starter.output import JsonFlag, Output
+from starter.output import JsonFlag, NoWaitFlag, Output
 
 _CALLBACK = re.compile(r"(?P<workflow>[^@]+)@(?P<queue>[^:]+)(?::(?P<payloads>plain|encrypted))?")
 
@@ -84,9 +84,7 @@ def retrieve(
     on_fetch_error: Annotated[
         str | None, _callback(CallbackKind.ON_FETCH_ERROR, "The same on an error.")
     ] = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Print the workflow's id and do not wait.")
-    ] = False,
+    no_wait: NoWaitFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Replicate a folder into the store; what is not given is as the account says."""

@@ -18,7 +18,7 @@ from starter.cli.files import invalid, read_text
 from starter.cli.waiting import watch_sending
 from starter.commands import Run
 from starter.connection import connected, load_settings, opened_store
-from starter.output import JsonFlag, Output
+from starter.output import JsonFlag, NoWaitFlag, Output
 
 _Addresses = list[str] | None
 _Files = list[Path] | None
@@ -60,9 +60,7 @@ def send(
         UnknownPolicy | None,
         typer.Option("--unknown-policy", help="Overrides the account's policy.", metavar="POLICY"),
     ] = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Print the workflow's id and do not wait.")
-    ] = False,
+    no_wait: NoWaitFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Send a mail; the exit code is 0 only when every recipient's server took it."""

@@ -15,7 +15,7 @@ from models.webhook import DeliverWebhookInput, DeliverWebhookResult, WebhookSta
 from starter.cli.send import show_run
 from starter.commands import Run
 from starter.connection import connected, load_settings, opened_store
-from starter.output import JsonFlag, Output
+from starter.output import JsonFlag, NoWaitFlag, Output
 
 app = typer.Typer(help="Events that are posted to URLs, and dead letters.", no_args_is_help=True)
 secret_app = typer.Typer(help="The secrets that receivers check signatures with.")
@@ -69,9 +69,7 @@ def redeliver(
     url: Annotated[
         str | None, typer.Option("--url", help="Another URL than the one it was posted to.")
     ] = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Print the workflow's id and do not wait.")
-    ] = False,
+    no_wait: NoWaitFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Post an event again: the same bytes under the same id."""

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlmodel import Session, text
+from sqlmodel import Session
 
 from activities.mail.parse import parse
 from activities.store import messages
@@ -40,10 +40,8 @@ class Piece:
     name: str
     size: int
     sha256: str
-    data: bytes | None
-    """All of it, when it is at hand."""
-    read: Callable[[Span], bytes]
-    """Read a span; may block."""
+    source: bytes | Description
+    """All of it when it is at hand, else what the store knows of it."""
 
 
 class Pieces:
@@ -68,13 +66,14 @@ class Pieces:
 
     async def read(self, piece: Piece, span: Span) -> bytes:
         """Return the bytes of a span."""
-        if piece.data is not None:
-            return piece.data[span.start : span.stop]
-        return await self._run(self._threads, lambda: piece.read(span))
+        source = piece.source
+        if isinstance(source, bytes):
+            return source[span.start : span.stop]
+        return await self._run(self._threads, lambda: self._span(source, span))
 
     async def answers(self) -> None:
         """Raise ``StoreUnavailable`` unless the database answers."""
-        await self._run(self._threads, self._ask)
+        await self._run(self._threads, self._store.database.ask)
 
     def close(self) -> None:
         """Stop the threads."""
@@ -84,10 +83,6 @@ class Pieces:
     @staticmethod
     async def _run(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-    def _ask(self) -> None:
-        with self._store.database.read() as session:
-            session.connection().execute(text("SELECT 1"))
 
     def _stored(self, key: str) -> Piece:
         with self._store.database.read() as session:
@@ -100,8 +95,7 @@ class Pieces:
             name=f"{found.message_id}.{_ENDINGS[found.kind]}",
             size=found.size,
             sha256=found.sha256,
-            data=None,
-            read=lambda span: self._span(found, span),
+            source=found,
         )
 
     def _span(self, piece: Description, span: Span) -> bytes:
@@ -125,8 +119,7 @@ class Pieces:
             name=parts[number].name,
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
-            data=data,
-            read=lambda span: data[span.start : span.stop],
+            source=data,
         )
         self._kept.put(key, piece)
         return piece

@@ -22,7 +22,7 @@ from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, TelemetryFilter
 
-from models.errors import ConnectorError, ErrorType
+from models.errors import ConnectorError, ErrorType, known_type
 from models.settings import Settings
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -61,7 +61,6 @@ _IDS: Final = (
     "seconds",
 )
 """What ``extra`` and the running step may add to a line."""
-_TYPES: Final = frozenset(type_.value for type_ in ErrorType)
 _MAX_FRAMES: Final = 30
 
 
@@ -184,11 +183,16 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 def type_of(error: BaseException) -> str:
     """Return the type of the contract where there is one, else the class."""
-    if isinstance(error, ConnectorError):
-        return error.type.value
-    if isinstance(error, ApplicationError) and error.type in _TYPES:
-        return error.type
+    if known := contract_type(error):
+        return known.value
     return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+
+
+def contract_type(error: BaseException) -> ErrorType | None:
+    """Return the type of the contract that an exception has, if it has one."""
+    if isinstance(error, ConnectorError):
+        return error.type
+    return known_type(error.type) if isinstance(error, ApplicationError) else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

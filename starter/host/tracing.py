@@ -29,7 +29,6 @@ from temporalio.contrib.opentelemetry import (
     TracingWorkflowInboundInterceptor,
 )
 from temporalio.converter import DefaultPayloadConverter
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -37,7 +36,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from models.errors import ConnectorError, ErrorType
+from starter.host.logs import contract_type
 
 _FLUSH_SECONDS: Final = 2.0
 _ERROR_TYPE: Final = "error.type"
@@ -55,7 +54,6 @@ _MAY_LEAVE: Final = frozenset(
         _ERROR_TYPE,
     }
 )
-_TYPES: Final = frozenset(type_.value for type_ in ErrorType)
 
 
 class Traces:
@@ -121,11 +119,8 @@ def _failed(span: Span, error: BaseException) -> None:
 
 
 def _type_of(error: BaseException) -> str:
-    if isinstance(error, ConnectorError):
-        return error.type.value
-    if isinstance(error, ApplicationError) and error.type in _TYPES:
-        return error.type
-    return type(error).__name__
+    known = contract_type(error)
+    return known.value if known else type(error).__name__
 
 
 # --- What may leave -----------------------------------------------------------------------------

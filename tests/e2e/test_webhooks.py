@@ -71,8 +71,6 @@ def cli(connector: Connector, *arguments: str) -> tuple[int, Any]:
         "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": settings.temporal_address or "",
         "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": settings.temporal_namespace or "",
     }
-    if settings.database_url:
-        environment["EMAIL_CONNECTOR_DATABASE_URL"] = settings.database_url
     done = subprocess.run(
         python("-m", "starter", *arguments, "--json"),
         cwd=ROOT,

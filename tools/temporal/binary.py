@@ -26,8 +26,8 @@ class BinaryVersion:
         return self.server >= MINIMUM_SERVER
 
 
-def probe(binary: Path | str) -> BinaryVersion | None:
-    """Ask a binary for its version; `None` when it does not answer like a Temporal CLI."""
+def version_text(binary: Path | str) -> str | None:
+    """Return what a binary says to `--version`; `None` when it does not run."""
     try:
         done = subprocess.run(
             [os.fspath(binary), "--version"],
@@ -39,11 +39,17 @@ def probe(binary: Path | str) -> BinaryVersion | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = _VERSION.search(done.stdout)
-    if done.returncode != 0 or match is None:
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def probe(binary: Path | str) -> BinaryVersion | None:
+    """Ask a binary for its version; `None` when it does not answer like a Temporal CLI."""
+    line = version_text(binary)
+    match = _VERSION.search(line) if line is not None else None
+    if line is None or match is None:
         return None
     cli, major, minor = match.groups()
-    return BinaryVersion(cli, (int(major), int(minor)), done.stdout.strip())
+    return BinaryVersion(cli, (int(major), int(minor)), line)
 
 
 def pinned(module: str) -> str:

@@ -5,11 +5,10 @@ folder, once, into the cache beside the CLI. Most of what they are made of is co
 already.
 """
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.temporal.binary import cached_binary, pinned
+from tools.temporal.binary import cached_binary, pinned, version_text
 from tools.temporal.build import build_package
 from tools.temporal.resolve import Report, TemporalNotFoundError, only_one, report_to_stderr
 
@@ -59,14 +58,4 @@ PROGRAMS = (SERVER, SQL_TOOL, UI_SERVER)
 
 
 def _answers(path: Path) -> bool:
-    try:
-        done = subprocess.run(
-            [path, "--version"],
-            capture_output=True,
-            timeout=20,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+    return version_text(path) is not None
