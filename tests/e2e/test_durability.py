@@ -1,6 +1,7 @@
-"""On disk first: what is stored survives a power cut before any server hears of it.
+"""Stored first: what is stored survives a power cut before any server hears of it.
 
-The order of the worker's system calls tells; it is taken down by strace.
+The order of the worker's system calls tells; it is taken down by strace. With SQLite and files
+these are fsync and rename; with PostgreSQL and S3, what is said to them.
 """
 
 from __future__ import annotations
@@ -100,18 +101,36 @@ class Record:
         """Calls that rename a file whose path holds ``path``."""
         return [c for c in self.calls if c.name.startswith("rename") and path in c.arguments]
 
-    def said(self, words: str) -> Call:
-        """The call that sends ``words`` to another machine."""
+    def told(self, words: str) -> list[Call]:
+        """The calls that send ``words`` to another machine."""
         names = ("sendto", "sendmsg", "write", "writev")
-        (found,) = [
+        return [
             c
             for c in self.calls
             if c.name in names and "<TCP" in c.arguments and words in c.arguments
         ]
+
+    def said(self, words: str) -> Call:
+        """The one call that sends ``words`` to another machine."""
+        (found,) = self.told(words)
         return found
 
-    def assert_committed(self, moment: Call) -> Call:
-        """Assert that every write to the log of SQLite was synced by then; the last sync."""
+    def assert_committed(self, moment: Call, kind: str) -> Call:
+        """Assert that the store had committed everything by then; the last commit."""
+        return self._committed(moment) if kind == "postgresql" else self._synced(moment)
+
+    def _committed(self, moment: Call) -> Call:
+        """Every change was followed by its COMMIT, which PostgreSQL answers from its disk."""
+        commits = [c for c in self.told("COMMIT") if c.end < moment.start]
+        changes = [c for verb in ("INSERT INTO", "UPDATE ") for c in self.told(verb)]
+        changes = [c for c in changes if c.end < moment.start]
+        assert changes
+        assert commits
+        assert commits[-1].start > max(c.end for c in changes)
+        return commits[-1]
+
+    def _synced(self, moment: Call) -> Call:
+        """Every write to the log of SQLite was synced."""
         writes = [c for c in self.writes("-wal") if c.end < moment.start]
         syncs = [c for c in self.syncs("-wal") if c.end < moment.start]
         assert writes
@@ -147,7 +166,11 @@ def traced(
 
 class TestOrder:
     async def test_mail_is_on_disk_before_the_server_is_touched(
-        self, traced: tuple[Connector, ChildProcess, Path], dovecot: Dovecot, user: str
+        self,
+        traced: tuple[Connector, ChildProcess, Path],
+        stores: Stores,
+        dovecot: Dovecot,
+        user: str,
     ) -> None:
         connector, _, record = traced
         client: Client = await connector.client()
@@ -168,17 +191,20 @@ class TestOrder:
 
         found = Record(calls(record.read_text(errors="replace")))
         move = found.said("UID MOVE 1")
+        committed = found.assert_committed(move, stores.kind)
+        if stores.kind == "postgresql":
+            assert max(put.end for put in found.told('"PUT /')) < committed.start
+            return
         (renamed,) = found.renames("/content/")
         file_synced, *folders_synced = found.syncs("/content")
         assert file_synced.end < renamed.start
         # Both the file's folder and the one above it, which is new as well.
         assert len(folders_synced) >= 2
         assert all(renamed.end < sync.start for sync in folders_synced)
-        committed = found.assert_committed(move)
         assert max(sync.end for sync in folders_synced) < committed.start
 
     async def test_intent_is_on_disk_before_the_final_dot(
-        self, traced: tuple[Connector, ChildProcess, Path]
+        self, traced: tuple[Connector, ChildProcess, Path], stores: Stores
     ) -> None:
         connector, _, record = traced
         client: Client = await connector.client()
@@ -192,26 +218,32 @@ class TestOrder:
         assert result["status"] == "sent"
         found = Record(calls(record.read_text(errors="replace")))
         envelope = found.said("RCPT TO:<a@example.net>")
-        assert all(sync.end < envelope.start for sync in found.syncs("/content"))
-        assert len(found.syncs("/content")) >= 3
-        found.assert_committed(envelope)
+        if stores.kind == "postgresql":
+            assert max(put.end for put in found.told('"PUT /')) < envelope.start
+        else:
+            assert all(sync.end < envelope.start for sync in found.syncs("/content"))
+            assert len(found.syncs("/content")) >= 3
+        found.assert_committed(envelope, stores.kind)
         dot = found.said(r', ".\r\n", 3')
-        committed = found.assert_committed(dot)
+        committed = found.assert_committed(dot, stores.kind)
         # A commit of its own, between the content and the dot.
         data = found.said(r'"DATA\r\n"')
         assert data.end < committed.start
 
 
-class TestSqlite:
+class TestDatabase:
     def test_every_connection_is_durable(self, common_connector: Connector) -> None:
+        """More connections than the pool keeps, and no variable of theirs spares a sync."""
         database: Database = common_connector.store.database
-        assert database.is_sqlite
+        wanted: dict[str, object] = {"fsync": "on", "synchronous_commit": "on"}
+        ask = "SHOW"
+        if database.is_sqlite:
+            wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+            ask = "PRAGMA"
         with ExitStack() as opened:
-            for _ in range(30):  # more than the pool keeps
+            for _ in range(30):
                 connection = opened.enter_context(database.engine.connect())
-                connection = connection.execution_options(reads_only=True)
-                pragmas = {
-                    name: connection.execute(text(f"PRAGMA {name}")).scalar()
-                    for name in ("journal_mode", "synchronous", "foreign_keys")
-                }
-                assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+                if database.is_sqlite:
+                    connection = connection.execution_options(reads_only=True)
+                found = {n: connection.execute(text(f"{ask} {n}")).scalar() for n in wanted}
+                assert found == wanted
