@@ -50,6 +50,16 @@ OPEN_STATES = frozenset({RecipientState.PENDING, RecipientState.DEFERRED})
 """States from which a recipient may be tried (again)."""
 
 
+class SentCopy(StrEnum):
+    """State of a mail's copy in the Sent folder; absent when none is due from us."""
+
+    PENDING = "pending"
+    FILED = "filed"
+    FOUND = "found"
+    """It was there already: the server, or an earlier try, has filed it."""
+    FAILED = "failed"
+
+
 class Phase(StrEnum):
     """How far an SMTP transaction got, in order (RFC 5321 §3.3, §4.3.2)."""
 

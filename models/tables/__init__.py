@@ -16,7 +16,14 @@ from models.tables.mailbox import (
     Retrieval,
 )
 from models.tables.messages import LogEntry, Message
-from models.tables.sending import Attempt, Delivery, Recipient, Rendition
+from models.tables.sending import (
+    Attempt,
+    Delivery,
+    Recipient,
+    Rendition,
+    SendingSlot,
+    SlowDown,
+)
 from models.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookKey
 
 __all__ = [
@@ -36,6 +43,8 @@ __all__ = [
     "Recipient",
     "Rendition",
     "Retrieval",
+    "SendingSlot",
+    "SlowDown",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookKey",

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Field, SQLModel
 
-from models.tables.columns import id_column, instant, json_column, maybe_bytes
+from models.tables.columns import id_column, instant, json_column, maybe_bytes, maybe_instant
 
 
 class AccountRow(SQLModel, table=True):
@@ -22,3 +22,9 @@ class AccountRow(SQLModel, table=True):
     incoming_password: bytes | None = maybe_bytes()
     created_at: datetime = instant()
     updated_at: datetime = instant()
+    paused_at: datetime | None = maybe_instant()
+    """Since when an operator has paused sending."""
+    parked_at: datetime | None = maybe_instant()
+    """Since when sending waits for a person to mend the account."""
+    parked_reason: str | None = Field(default=None, max_length=64)
+    """Error type that parked it."""

@@ -42,6 +42,8 @@ class Message(SQLModel, table=True):
     """Outgoing: sha256 of the request, to tell a repeated key from a conflicting one."""
     driver: str | None = Field(default=None, max_length=CHAIN_CHARS)
     """Outgoing: the workflow chain that sends it."""
+    callbacks: dict[str, Any] | None = maybe_json()
+    """Outgoing: who is told of the outcome of a queued mail, by kind."""
     status: str = Field(max_length=20, index=True)
     internet_message_id: str | None = Field(default=None, max_length=998)
     in_reply_to: str | None = Field(default=None, max_length=998)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Index, false
 from sqlmodel import Field, SQLModel
 
 from models.tables.columns import (
@@ -12,6 +14,7 @@ from models.tables.columns import (
     instant,
     json_column,
     maybe_instant,
+    maybe_json,
     reference,
 )
 
@@ -31,6 +34,10 @@ class Delivery(SQLModel, table=True):
     """One rendition to a set of recipients. Who holds ``epoch`` may transmit, nobody else."""
 
     __tablename__ = "delivery"
+    __table_args__ = (
+        # The order in which the queue is drained, account by account.
+        Index("ix_delivery_queue", "account_id", "queued", "state", "priority", "next_attempt_at"),
+    )
 
     id: str = id_column()
     message_id: str = reference("message.id", cascade=True)
@@ -42,6 +49,27 @@ class Delivery(SQLModel, table=True):
     lease_owner: str | None = Field(default=None, max_length=CHAIN_CHARS)
     attempts: int = 0
     next_attempt_at: datetime | None = maybe_instant(index=True)
+    queued: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether the queue sends it; else the workflow that composed it does."""
+    priority: int = Field(default=3, sa_column_kwargs={"server_default": "3"})
+    """1 goes first, 5 last."""
+    max_attempts: int | None = None
+    give_up_at: datetime | None = maybe_instant()
+    expires_at: datetime | None = maybe_instant()
+    unknown_policy: str = Field(
+        default="verify", max_length=16, sa_column_kwargs={"server_default": "verify"}
+    )
+    leased_until: datetime | None = maybe_instant()
+    """Until then the worker that drains the queue holds it; afterwards it is taken over."""
+    held_reason: str | None = Field(default=None, max_length=64)
+    """Why nothing is tried until a person acts: an error type, or ``operator``."""
+    verify_at: datetime | None = maybe_instant(index=True)
+    """When the Sent folder is looked at for a mail whose outcome is unknown."""
+    verifications: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    sent_copy: str | None = Field(default=None, max_length=16)
+    """State of the copy in the Sent folder (``models.delivery.SentCopy``)."""
+    dsn: dict[str, Any] | None = maybe_json()
+    """Delivery status notifications asked for (RFC 3461): ``notify`` and ``ret``."""
 
 
 class Recipient(SQLModel, table=True):
@@ -84,3 +112,28 @@ class Attempt(SQLModel, table=True):
     outcome: str | None = Field(default=None, max_length=16)
     code: int | None = None
     error_type: str | None = Field(default=None, max_length=64)
+
+
+class SendingSlot(SQLModel, table=True):
+    """The right to hold one connection, leased, so that a limit holds across workers."""
+
+    __tablename__ = "sending_slot"
+
+    scope: str = Field(primary_key=True, max_length=320)
+    """``account/ID`` or ``host/NAME``."""
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    owner: str = Field(max_length=64)
+    leased_until: datetime = instant()
+
+
+class SlowDown(SQLModel, table=True):
+    """A server that asked for patience: nothing is sent within ``scope`` until then."""
+
+    __tablename__ = "slow_down"
+
+    scope: str = Field(primary_key=True, max_length=320)
+    until: datetime = instant()
+    strikes: int = 0
+    """How often in a row it has asked; the pause grows with it."""
+    code: int | None = None
+    enhanced_code: str | None = Field(default=None, max_length=16)
