@@ -21,7 +21,15 @@ from activities.store.log import record
 from activities.store.migrate import current
 from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
-from models.tables import ContentRow, LogEntry, WebhookAttempt, WebhookDelivery, WebhookKey
+from models.tables import (
+    ContentRow,
+    LogEntry,
+    SendingSlot,
+    SlowDown,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookKey,
+)
 from starter.cli.main import run
 from tests.store.kit import KINDS, Databases, databases
 from tools.releases.reading import everything
@@ -63,15 +71,17 @@ def source(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path)
     store = open_store(settings_of(tmp_path / "data", url))
     populate(store)
     with store.database.write() as session:
-        add_webhooks(session)
+        add_later_tables(session)
     store.close()
     return url
 
 
-def add_webhooks(session: Session) -> None:
+def add_later_tables(session: Session) -> None:
     """What the sample of the first release cannot have: tables that came later."""
     now = datetime.now(UTC)
     origin = "https://example.org"
+    session.add(SendingSlot(scope="account/a", number=0, owner="w", leased_until=now))
+    session.add(SlowDown(scope="host/mail.example.org", until=now, strikes=1, code=451))
     session.add(WebhookKey(number=1, sealed=b"k", created_at=now))
     session.add(
         WebhookDelivery(
