@@ -47,6 +47,7 @@ class ErrorType(StrEnum):
     # Sending
     SENDER_REFUSED = "SenderRefused"
     LEASE_LOST = "LeaseLost"
+    EXPIRED = "Expired"
     # Mailboxes
     FOLDER_NOT_FOUND = "FolderNotFound"
     MAILBOX_BUSY = "MailboxBusy"

@@ -25,6 +25,7 @@ from models.mailbox import (
     RetrieveEmailMessagesResult,
 )
 from models.message import GetEmailMessageInput, GetEmailMessageResult
+from models.queue import SendQueuedEmailsInput, SendQueuedEmailsResult
 from models.webhook import DeliverWebhookInput, DeliverWebhookResult, WebhookEvent
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
@@ -37,6 +38,7 @@ INPUTS: tuple[type[BaseModel], ...] = (
     GetFolderNamesInput,
     RetrieveEmailMessagesInput,
     SendEmailInput,
+    SendQueuedEmailsInput,
 )
 OUTPUTS: tuple[type[BaseModel], ...] = (
     CheckServerConnectionResult,
@@ -50,6 +52,7 @@ OUTPUTS: tuple[type[BaseModel], ...] = (
     RetrievalProgress,
     RetrieveEmailMessagesResult,
     SendEmailResult,
+    SendQueuedEmailsResult,
     WebhookEvent,
 )
 

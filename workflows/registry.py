@@ -8,6 +8,7 @@ from workflows.get_email_message import GetEmailMessageWorkflow
 from workflows.get_folder_names import GetFolderNamesWorkflow
 from workflows.retrieve_email_messages import RetrieveEmailMessagesWorkflow
 from workflows.send_email import SendEmailWorkflow
+from workflows.send_queued_emails import SendQueuedEmailsWorkflow
 from workflows.unknown_type import UnknownTypeWorkflow
 
 WORKFLOWS = [
@@ -17,6 +18,7 @@ WORKFLOWS = [
     GetFolderNamesWorkflow,
     RetrieveEmailMessagesWorkflow,
     SendEmailWorkflow,
+    SendQueuedEmailsWorkflow,
     UnknownTypeWorkflow,
 ]
 

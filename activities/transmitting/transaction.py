@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from activities.ports import Metrics, Reply, SmtpFailure, SmtpSession
 from activities.store.ledger import AttemptTicket, Verdict
@@ -24,13 +24,17 @@ from models.metrics import SMTP_PHASE
 _ABOUT_THE_MAIL = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.BODY})
 
 
-class Journal(Protocol):
+T = TypeVar("T", bound=AttemptTicket)
+_T_contra = TypeVar("_T_contra", bound=AttemptTicket, contravariant=True)
+
+
+class Journal(Protocol[_T_contra]):
     """Where it is written down, before the final dot, that the dot comes next."""
 
-    async def intend(self, ticket: AttemptTicket, accepted: Sequence[int]) -> None:
+    async def intend(self, ticket: _T_contra, accepted: Sequence[int]) -> None:
         """Commit the intent for the recipients ``accepted``; raises ``LeaseLost`` if not ours."""
 
-    async def withdraw(self, ticket: AttemptTicket) -> None:
+    async def withdraw(self, ticket: _T_contra) -> None:
         """Take the intent back: the dot was not written and never will be."""
 
 
@@ -70,7 +74,7 @@ class Progress:
         return () if self.phase is Phase.BODY else self.at_dot
 
 
-class Transaction:
+class Transaction(Generic[T]):
     """Hands one mail after another to a session.
 
     Args:
@@ -82,25 +86,21 @@ class Transaction:
     """
 
     def __init__(
-        self, journal: Journal, final_reply: timedelta, patience_seconds: float, metrics: Metrics
+        self, journal: Journal[T], final_reply: timedelta, patience_seconds: float, metrics: Metrics
     ) -> None:
         self._journal = journal
         self._final_reply = final_reply
         self._patience_seconds = patience_seconds
         self._metrics = metrics
 
-    async def run(
-        self, session: SmtpSession, ticket: AttemptTicket, raw: bytes, progress: Progress
-    ) -> None:
+    async def run(self, session: SmtpSession, ticket: T, raw: bytes, progress: Progress) -> None:
         """One transaction; ``progress`` says what came of it, also when this raises."""
         try:
             await self._run(session, ticket, raw, progress)
         finally:
             progress.phase = session.phase
 
-    async def _run(
-        self, session: SmtpSession, ticket: AttemptTicket, raw: bytes, progress: Progress
-    ) -> None:
+    async def _run(self, session: SmtpSession, ticket: T, raw: bytes, progress: Progress) -> None:
         with self._timed("envelope"):
             replies = await session.envelope(
                 ticket.envelope_from,
