@@ -7,14 +7,13 @@ itself, mail by mail.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, insert, tuple_, update
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import Integer, Table, Update, bindparam, func, insert, select, update
+from sqlmodel import Session, SQLModel, col
 
 from activities.store import ledger, queue
 from activities.store.ledger import Verdict
@@ -23,12 +22,11 @@ from activities.store.tallies import tally
 from models.delivery import OPEN_STATES, MessageStatus, Phase, RecipientState
 from models.errors import ErrorType
 from models.failure import Failure
-from models.metrics import ATTEMPTS, DELIVERIES, RECIPIENTS
+from models.metrics import ATTEMPTS, DELIVERIES, RECIPIENTS, Metric
 from models.tables import Attempt, Delivery, LogEntry, Message, Recipient
 
 OWNER = "queue"
 _SENT_STATES = (MessageStatus.SENT, MessageStatus.PARTIALLY_SENT)
-_OPEN = [state.value for state in OPEN_STATES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,12 @@ class Outcome:
         }
 
     @property
+    def usual(self) -> bool:
+        """Whether nothing but this attempt has a say in it."""
+        lost = self.error is not None and self.error.type is ErrorType.LEASE_LOST
+        return not lost and not self.mail.doubtful
+
+    @property
     def word(self) -> str:
         """The attempt's outcome: unknown, sent or not_sent."""
         found = {verdict.state for verdict in self.verdicts.values()}
@@ -93,62 +97,46 @@ class Outcome:
 
 def intend(session: Session, intents: Sequence[Intent]) -> set[str]:
     """Commit intents; returns the attempts whose dot may be sent, the others are not ours."""
-    held = _hold(session, [intent.mail for intent in intents])
-    settled = {
-        (row.delivery_id, row.number)
-        for row in session.connection().execute(
-            select(Recipient.delivery_id, Recipient.number).where(
-                col(Recipient.delivery_id).in_(held), col(Recipient.state).not_in(_OPEN)
-            )
-        )
-    }
-    mine = [
-        intent
-        for intent in intents
-        if intent.mail.delivery_id in held
-        # Word may have come meanwhile that an earlier attempt has reached one of them.
-        and not any((intent.mail.delivery_id, number) in settled for number in intent.accepted)
+    rows = [
+        {"key": i.mail.delivery_id, "held": i.mail.epoch, "settled": len(i.mail.settled)}
+        for i in intents
     ]
+    connection = session.connection()
+    if connection.execute(_CLAIM, rows).rowcount == len(rows):
+        mine = list(intents)
+    else:
+        mine = [
+            intent
+            for intent, row in zip(intents, rows, strict=True)
+            if connection.execute(_CLAIM, row).rowcount
+        ]
     if mine:
-        now = datetime.now(UTC)
-        intended = {"phase": Phase.DOT_INTENT, "dot_intent_at": now}
-        session.connection().execute(
-            insert(Attempt),
-            [_attempt(i.mail, i.started_at, list(i.accepted)) | intended for i in mine],
+        intended = {"phase": Phase.DOT_INTENT, "dot_intent_at": datetime.now(UTC)}
+        connection.execute(
+            _NEW_INTENT, [_attempt(i.mail, i.started_at, list(i.accepted)) | intended for i in mine]
         )
     return {intent.mail.attempt_id for intent in mine}
 
 
 def end(session: Session, outcomes: Sequence[Outcome]) -> None:
     """Commit what became of attempts."""
-    held = _hold(session, [outcome.mail for outcome in outcomes])
     rows = _Rows(datetime.now(UTC))
+    usual = [outcome for outcome in outcomes if outcome.usual]
+    for outcome in usual:
+        rows.add(outcome)
+    connection = session.connection()
+    if not usual or connection.execute(_DELIVERY, rows.deliveries).rowcount == len(usual):
+        rows.write(session)
+    else:
+        # Somebody has taken one of them over: which, and what that means, is seen one by one. What
+        # was changed just now, for those that are ours, is what it will be changed to again.
+        usual = []
     for outcome in outcomes:
-        ours = outcome.mail.delivery_id in held
-        if outcome.error and outcome.error.type is ErrorType.LEASE_LOST:
-            if ours:
-                queue.take_over(session, outcome.mail.delivery_id, rows.now)
-        elif ours and not outcome.mail.doubtful:
-            rows.add(session, outcome)
-        else:
-            _end_carefully(session, outcome, late=not ours)
-    rows.write(session)
-    for outcome in rows.unknown:
-        session.expire_all()
+        if outcome not in usual:
+            _end_carefully(session, outcome)
+    session.expire_all()
+    for outcome in rows.unknown if usual else ():
         _plan(session, outcome)
-
-
-def _hold(session: Session, mails: Sequence[QueuedMail]) -> set[str]:
-    """Ids of the deliveries that are still ours, their rows locked."""
-    # An UPDATE, not a SELECT: it takes the locks and tells in one step who holds the epochs.
-    wanted = [(mail.delivery_id, mail.epoch) for mail in mails]
-    found = session.connection().execute(
-        update(Delivery)
-        .where(tuple_(col(Delivery.id), col(Delivery.epoch)).in_(wanted))
-        .values(state=MessageStatus.SENDING)
-        .returning(col(Delivery.id))
-    )
-    return {row.id for row in found}
 
 
 def _attempt(mail: QueuedMail, started_at: datetime, recipients: list[int]) -> dict[str, Any]:
@@ -164,13 +152,18 @@ def _attempt(mail: QueuedMail, started_at: datetime, recipients: list[int]) -> d
     }
 
 
-def _end_carefully(session: Session, outcome: Outcome, *, late: bool) -> None:
+def _end_carefully(session: Session, outcome: Outcome) -> None:
     mail = outcome.mail
+    ours = ledger.epoch_of(session, mail.delivery_id) == mail.epoch
+    if outcome.error and outcome.error.type is ErrorType.LEASE_LOST:
+        if ours:
+            queue.take_over(session, mail.delivery_id, datetime.now(UTC))
+        return
     if not outcome.intended:
         attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
         session.connection().execute(insert(Attempt), [attempt])
     ledger.end_attempt(session, mail, outcome.verdicts, outcome.phase, outcome.error)
-    if late:
+    if not ours:
         return  # whoever took it over decides what comes next
     session.connection().execute(
         update(Delivery)
@@ -197,11 +190,12 @@ class _Rows:
     _recipients: list[dict[str, Any]] = field(default_factory=list)
     _ended: list[dict[str, Any]] = field(default_factory=list)
     _attempts: list[dict[str, Any]] = field(default_factory=list)
-    _deliveries: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
     _log: list[dict[str, Any]] = field(default_factory=list)
-    _statuses: dict[MessageStatus, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _messages: list[dict[str, Any]] = field(default_factory=list)
+    _tallies: list[tuple[Metric, dict[str, str]]] = field(default_factory=list)
 
-    def add(self, session: Session, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         mail, states = outcome.mail, outcome.states
         status = ledger.status_of(list(states.values()))
         is_open = bool(OPEN_STATES.intersection(states.values()))
@@ -219,16 +213,18 @@ class _Rows:
             for number, verdict in outcome.verdicts.items()
         ]
         self._add_attempt(outcome)
-        self._deliveries.append(
+        self.deliveries.append(
             {
                 "key": mail.delivery_id,
+                "held": mail.epoch,
                 "attempts": mail.attempts + 1,
                 "state": MessageStatus.QUEUED if is_open else status,
                 "next_attempt_at": outcome.next_attempt_at if is_open else None,
             }
         )
-        self._statuses[status].append(mail.message_id)
-        self._tally(session, outcome, states, None if is_open else status)
+        sent_at = self.now if status in _SENT_STATES else None
+        self._messages.append({"key": mail.message_id, "status": status, "sent": sent_at})
+        self._tally(outcome, states, None if is_open else status)
 
     def _add_attempt(self, outcome: Outcome) -> None:
         mail, error = outcome.mail, outcome.error
@@ -263,52 +259,79 @@ class _Rows:
             }
         )
 
-    @staticmethod
     def _tally(
-        session: Session,
+        self,
         outcome: Outcome,
         states: Mapping[int, RecipientState],
         status: MessageStatus | None,
     ) -> None:
         for number in outcome.verdicts:
             if states[number] not in OPEN_STATES:
-                tally(session, RECIPIENTS, state=states[number].value)
-        error_type = outcome.error.type if outcome.error else ""
-        tally(session, ATTEMPTS, outcome=outcome.word, error_type=error_type)
+                self._tallies.append((RECIPIENTS, {"state": states[number].value}))
+        error_type = outcome.error.type.value if outcome.error else ""
+        self._tallies.append((ATTEMPTS, {"outcome": outcome.word, "error_type": error_type}))
         if status is not None:
-            tally(session, DELIVERIES, status=status.value)
+            self._tallies.append((DELIVERIES, {"status": status.value}))
 
     def write(self, session: Session) -> None:
+        """Write all but the deliveries."""
         connection = session.connection()
         for statement, rows in (
             (_RECIPIENT, self._recipients),
             (_ENDED, self._ended),
-            (insert(Attempt), self._attempts),
-            (_DELIVERY, self._deliveries),
-            (insert(LogEntry), self._log),
+            (_NEW_ATTEMPT, self._attempts),
+            (_MESSAGE, self._messages),
+            (_NEW_ENTRY, self._log),
         ):
             if rows:
                 connection.execute(statement, rows)
-        for status, ids in self._statuses.items():
-            values: dict[str, Any] = {"status": status}
-            if status in _SENT_STATES:
-                values["sent_at"] = self.now
-            connection.execute(update(Message).where(col(Message.id).in_(ids)).values(**values))
+        for metric, labels in self._tallies:
+            tally(session, metric, 1, **labels)
 
 
-def _by_key(table: type[SQLModel], column: str, *values: str, **also: Any) -> Any:
-    """An UPDATE for many rows, made once: making a statement costs more than running it."""
-    columns = SQLModel.metadata.tables[str(table.__tablename__)].c
-    changed = {name: bindparam(name, type_=columns[name].type) for name in values}
+def _table(model: type[SQLModel]) -> Table:
+    return SQLModel.metadata.tables[str(model.__tablename__)]
+
+
+def _update(model: type[SQLModel], column: str, *changed: str) -> Update:
+    """An UPDATE for many rows, each named by the parameter ``key``."""
+    columns = _table(model).c
     return (
-        update(columns[column].table)
+        update(_table(model))
         .where(columns[column] == bindparam("key"))
-        .values(**changed, **also)
+        .values({name: bindparam(name, type_=columns[name].type) for name in changed})
     )
 
 
-_RECIPIENT = _by_key(Recipient, "delivery_id", "state", "code", "enhanced_code", "reply").where(
-    SQLModel.metadata.tables["recipient"].c.number == bindparam("of", type_=Integer)
+# Made once: to make a statement, and a key for its compiled form, costs more than to run it.
+_DELIVERIES, _RECIPIENTS, _MESSAGES = _table(Delivery), _table(Recipient), _table(Message)
+_OURS = _DELIVERIES.c.epoch == bindparam("held", type_=Integer)
+_CLAIM = (
+    update(_DELIVERIES)
+    .where(
+        _DELIVERIES.c.id == bindparam("key"),
+        _OURS,
+        # Word may have come meanwhile that an earlier attempt has reached somebody.
+        select(func.count())
+        .where(
+            _RECIPIENTS.c.delivery_id == bindparam("key"),
+            *(_RECIPIENTS.c.state != state for state in OPEN_STATES),
+        )
+        .scalar_subquery()
+        == bindparam("settled", type_=Integer),
+    )
+    .values(state=MessageStatus.SENDING)
 )
-_ENDED = _by_key(Attempt, "id", "phase", "ended_at", "outcome", "code", "error_type")
-_DELIVERY = _by_key(Delivery, "id", "attempts", "state", "next_attempt_at", leased_until=None)
+_DELIVERY = (
+    _update(Delivery, "id", "attempts", "state", "next_attempt_at")
+    .where(_OURS)
+    .values(leased_until=None)
+)
+_RECIPIENT = _update(Recipient, "delivery_id", "state", "code", "enhanced_code", "reply").where(
+    _RECIPIENTS.c.number == bindparam("of", type_=Integer)
+)
+_ENDED = _update(Attempt, "id", "phase", "ended_at", "outcome", "code", "error_type")
+_MESSAGE = _update(Message, "id", "status").values(
+    sent_at=func.coalesce(bindparam("sent", type_=_MESSAGES.c.sent_at.type), _MESSAGES.c.sent_at)
+)
+_NEW_INTENT, _NEW_ATTEMPT, _NEW_ENTRY = insert(Attempt), insert(Attempt), insert(LogEntry)

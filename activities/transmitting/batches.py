@@ -98,8 +98,9 @@ class Batches:
             # Nothing has been sent for an intent that failed; an outcome has nowhere else to be.
             for _, future in intents:
                 _fail(future, error)
-            self._outcomes = outcomes + self._outcomes
-            if outcomes:
+            # One that cannot be written, a bug of ours, is labelled when its lease runs out.
+            if outcomes and error.temporary:
+                self._outcomes = outcomes + self._outcomes
                 await asyncio.sleep(_RETRY_SECONDS)
             return
         for intent, future in intents:
