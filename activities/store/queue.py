@@ -245,6 +245,25 @@ def park(session: Session, account_id: str, reason: ErrorType, now: datetime) ->
     session.add(row)
 
 
+def pause(session: Session, account_id: str, now: datetime) -> None:
+    """Stop sending an account's queued mail until ``resume``."""
+    session.connection().execute(
+        update(AccountRow)
+        .where(col(AccountRow.id) == account_id, col(AccountRow.paused_at).is_(None))
+        .values(paused_at=now)
+    )
+    record(session, "account_paused", account_id=account_id)
+
+
+def resume(session: Session, account_id: str) -> None:
+    """Send again, whatever has stopped it."""
+    session.connection().execute(
+        update(AccountRow).where(col(AccountRow.id) == account_id).values(paused_at=None)
+    )
+    reached(session, account_id)
+    record(session, "account_resumed", account_id=account_id)
+
+
 def unpark(session: Session, account_id: str) -> None:
     """Note that an account can send again."""
     done = session.connection().execute(
