@@ -90,7 +90,8 @@ def due_accounts(session: Session, now: datetime) -> list[str]:
 
 def count_due(session: Session, now: datetime, account_id: str | None = None) -> int:
     """How many mails may be sent now, of accounts that may send."""
-    accounts = [account_id] if account_id else due_accounts(session, now)
+    due = due_accounts(session, now)
+    accounts = [one for one in due if account_id in (None, one)]
     return sum(
         len(
             session.exec(
