@@ -18,6 +18,7 @@ from sqlmodel import Session
 from temporalio import activity
 
 from activities.heartbeat import blocking_heartbeats, heartbeats
+from activities.mail.headers import header_is_ascii
 from activities.ports import (
     Endpoint,
     Metrics,
@@ -63,6 +64,8 @@ class _Progress:
     error: Failure | None = None
     at_dot: Sequence[int] = ()
     """Recipients whose outcome is unknown from the dot until the reply."""
+    dsn: str | None = None
+    """Why reports that were asked for are not asked of the server."""
 
     def cut_short(self) -> dict[int, Verdict]:
         """Verdicts if nothing more is heard."""
@@ -170,12 +173,17 @@ class SendingActivities:
     async def _transaction(
         self, session: SmtpSession, ticket: AttemptTicket, raw: bytes, progress: _Progress
     ) -> None:
+        if ticket.dsn is not None and ticket.dsn.asked and "DSN" not in session.capabilities:
+            progress.dsn = "unavailable"
+        ascii_only = raw.isascii()
         with self._timed("envelope"):
             replies = await session.envelope(
                 ticket.envelope_from,
                 list(ticket.recipients.values()),
                 len(raw),
-                ascii_only=raw.isascii(),
+                ascii_only=ascii_only,
+                ascii_header=ascii_only or header_is_ascii(raw),
+                dsn=ticket.dsn,
             )
         accepted = self._sort(ticket.recipients, replies, progress)
         if not accepted:
@@ -233,7 +241,7 @@ class SendingActivities:
             try:
                 await self._committer.commit(
                     lambda s: ledger.end_attempt(
-                        s, ticket, verdicts, progress.phase, progress.error
+                        s, ticket, verdicts, progress.phase, progress.error, dsn=progress.dsn
                     )
                 )
             except ConnectorError as error:

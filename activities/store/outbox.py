@@ -107,6 +107,8 @@ def insert(
                 "driver": request.driver,
                 "status": MessageStatus.QUEUED,
                 "internet_message_id": mail.internet_message_id,
+                "in_reply_to": mail.in_reply_to,
+                "references": list(mail.references),
                 "subject": mail.subject[:2000],
                 "sender": mail.sender[:1000],
                 "to": list(mail.to),
@@ -140,6 +142,7 @@ def insert(
             rendition_id=rendition_id,
             envelope_from=mail.envelope_from,
             state=MessageStatus.QUEUED,
+            dsn=_reports(request),
         )
     )
     session.flush()
@@ -174,6 +177,11 @@ def insert(
         driver=request.driver,
         created_at=now,
     )
+
+
+def _reports(request: ComposeInput) -> dict[str, Any] | None:
+    asked = request.message.delivery_status
+    return None if asked is None else asked.model_dump(mode="json")
 
 
 def driver_of(session: Session, message_id: str) -> str:
