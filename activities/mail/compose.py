@@ -144,13 +144,15 @@ def _fields(
         if mailboxes:
             with _naming(field):
                 fields.append(header(name, mailbox_words(mailboxes), utf8=True))
-    fields += thread_fields(thread)
+    with _naming("message.references"):
+        fields += thread_fields(thread)
     with _naming("message.subject"):
         fields.append(header("Subject", text_words(message.subject)))
     if message.auto_submitted is not None:
         fields.append(origin_field(message.auto_submitted))
     if message.list_unsubscribe is not None:
-        fields += list_fields(message.list_unsubscribe)
+        with _naming("message.list_unsubscribe"):
+            fields += list_fields(message.list_unsubscribe)
     with _naming("message.headers"):
         fields += custom_fields(message.headers)
     return fields
