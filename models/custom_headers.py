@@ -109,10 +109,10 @@ def custom_field(name: str) -> CustomField:
     lower = name.lower()
     if known := ALLOWED.get(lower):
         return known
-    if lower in _OWN_FIELD:
-        raise ValueError(f"{name}: use the mail's field {_OWN_FIELD[lower]}")
+    if own := _OWN_FIELD.get(lower):
+        raise ValueError(f"this header field is set by the mail's own field {own}")
     if not lower.startswith("x-") or lower in _ROUTING or lower.startswith(_SERVERS):
-        raise ValueError(f"{name}: this header field cannot be set")
+        raise ValueError("this header field cannot be set")
     return _TEXT
 
 
@@ -120,16 +120,27 @@ def _checked(headers: dict[str, str]) -> dict[str, str]:
     if len({name.lower() for name in headers}) != len(headers):
         raise ValueError("a name stands here twice")
     if sum(len(name) + len(value) for name, value in headers.items()) > _MAX_TOTAL_CHARS:
-        raise ValueError(
-            f"all names and values together have at most {_MAX_TOTAL_CHARS} characters"
-        )
-    for name, value in headers.items():
-        field = custom_field(name)
-        if not value.strip():
-            raise ValueError(f"{name}: the value is empty")
-        if field.form is not None and not _fits(field.form, value):
-            raise ValueError(f"{name}: the value does not have the form of this field")
+        raise ValueError(f"names and values have at most {_MAX_TOTAL_CHARS} characters together")
+    for position, (name, value) in enumerate(headers.items(), 1):
+        try:
+            _check(name, value)
+        except ValueError as error:
+            raise ValueError(f"{_shown(name, position)}: {error}") from None
     return headers
+
+
+def _check(name: str, value: str) -> None:
+    field = custom_field(name)
+    if not value.strip():
+        raise ValueError("the value is empty")
+    if field.form is not None and not _fits(field.form, value):
+        raise ValueError("the value does not have the form of this field")
+
+
+def _shown(name: str, position: int) -> str:
+    # A key of the caller's own may be anything: only names that we know are repeated.
+    known = name.lower() in ALLOWED or name.lower() in _OWN_FIELD or name.lower() in _ROUTING
+    return name if known else f"header {position}"
 
 
 def _fits(form: re.Pattern[str], value: str) -> bool:

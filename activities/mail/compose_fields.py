@@ -95,7 +95,7 @@ def _words(name: str, value: str) -> list[str]:
                     words[-1] += ","
                 words += phrase_words(phrase)
             if not words:
-                raise ValueError(f"{name}: the value is empty")
+                raise ValueError("the value is empty")
             return words
         case FieldKind.TOKEN:
             return value.split(" ")

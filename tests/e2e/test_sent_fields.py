@@ -153,8 +153,9 @@ async def test_an_automatic_answer_has_no_sender_to_answer(
 @pytest.mark.parametrize(
     ("message", "field"),
     [
-        ({"headers": {"Bcc": "a@example.net"}}, "message.headers"),
-        ({"headers": {"X-A": "a\r\nBcc: b@example.net"}}, "message.headers.X-A"),
+        ({"headers": {"Bcc": "a@example.net"}}, "message.headers.Bcc"),
+        ({"headers": {"Sekret": "a@example.net"}}, "message.headers"),
+        ({"headers": {"X-A": "a\r\nBcc: b@example.net"}}, "message.headers.?"),
         ({"in_reply_to": "not an id"}, "message.in_reply_to"),
         ({"list_unsubscribe": {"url": "http://x.example"}}, "message.list_unsubscribe.url"),
         ({"auto_submitted": "yes"}, "message.auto_submitted"),

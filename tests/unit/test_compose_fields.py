@@ -340,3 +340,27 @@ def test_values_have_one_line(value: str) -> None:
 )
 def test_forms_are_checked_in_linear_time(value: str) -> None:
     refused(headers={"List-Id": value})
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"X-A": "1", "hunter2": "x"}, "header 2: this header field cannot be set"),
+        ({"hunter2 hunter2": "x"}, "header 1: a name consists of"),
+        ({"X-hunter2": " "}, "header 1: the value is empty"),
+        ({"Subject": "x"}, "Subject: this header field is set by the mail's own field subject"),
+        ({"List-Id": "hunter2"}, "List-Id: the value does not have the form"),
+    ],
+)
+def test_what_is_refused_is_not_repeated(headers: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        mail(headers=headers)
+    (problem,) = caught.value.errors(include_url=False)
+    assert said in problem["msg"]
+    assert "hunter2" not in problem["msg"]
+
+
+def test_no_keywords_are_no_field() -> None:
+    with pytest.raises(ConnectorError) as caught:
+        composed(mail(headers={"Keywords": ", ,"}))
+    assert (caught.value.type, caught.value.field) == (ErrorType.INVALID_INPUT, "message.headers")
