@@ -168,3 +168,12 @@ async def test_what_cannot_be_said_is_refused_by_name(
     asked = {"account": account, "message": {"to": "a@example.net", "plain_body": "x"} | message}
     found = await refusal(client, SEND, asked)
     assert (found.type, found.field) == ("InvalidInput", field)
+
+
+async def test_postfix_takes_the_address_type_of_an_international_recipient(
+    client: Client, account: str
+) -> None:
+    # The report itself would need SMTPUTF8 on its way back, which Dovecot's LMTP does not offer.
+    recipient = f"{fresh('größe')}@example.net"
+    result = await send(client, account, to=recipient, delivery_status={"notify": ["never"]})
+    assert (result["status"], result["recipients"][0]["code"]) == ("sent", 250)
