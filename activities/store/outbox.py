@@ -16,6 +16,7 @@ from activities.store.content import ContentStore
 from activities.store.insertion import insert_missing
 from activities.store.ledger import fence
 from activities.store.log import record
+from models.addresses import ascii_domain
 from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
@@ -215,6 +216,7 @@ def _recipients(request: ComposeInput) -> list[tuple[str, RecipientKind]]:
     ]
     first: dict[str, tuple[str, RecipientKind]] = {}
     for address, kind in named:
-        local, _, domain = address.rpartition("@")
-        first.setdefault(f"{local}@{domain.lower()}", (address, kind))
+        # By the domain as it goes over the wire: straße.example and xn--strae-oqa.example are one.
+        local = address.rpartition("@")[0]
+        first.setdefault(f"{local}@{ascii_domain(address).lower()}", (address, kind))
     return list(first.values())

@@ -20,6 +20,13 @@ from tools.servers.dovecot import Dovecot
 SEND, RETRIEVE = WorkflowType.SEND_EMAIL, WorkflowType.RETRIEVE_EMAIL_MESSAGES
 
 
+class Once(dict[str, int | str]):
+    """Replies by recipient, each given once."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.pop(key, default)
+
+
 async def send(client: Client, account: str, **message: Any) -> dict[str, Any]:
     """Send a mail and return the result."""
     asked = {"account": account, "message": {"plain_body": "x"} | message}
@@ -177,3 +184,38 @@ async def test_postfix_takes_the_address_type_of_an_international_recipient(
     recipient = f"{fresh('größe')}@example.net"
     result = await send(client, account, to=recipient, delivery_status={"notify": ["never"]})
     assert (result["status"], result["recipients"][0]["code"]) == ("sent", 250)
+
+
+async def test_an_international_address_in_the_header_needs_a_server_for_it(
+    connector: Connector, client: Client
+) -> None:
+    async with SmtpServer(extensions=("8BITMIME", "SIZE")) as smtp:
+        account = account_on(connector, smtp)
+        message = {"to": "フライ@example.net; b@example.net", "plain_body": "x"}
+        found = await refusal(client, SEND, {"account": account, "message": message})
+        assert found.type == "CapabilityMissing"
+        assert not any(c.startswith("MAIL") for c in smtp.connections[0].commands)
+        assert len(smtp.connections) == 1
+
+
+async def test_an_international_blind_copy_does_not_keep_the_mail_from_the_others(
+    connector: Connector, client: Client
+) -> None:
+    async with SmtpServer(extensions=("8BITMIME", "SIZE")) as smtp:
+        result = await send(
+            client, account_on(connector, smtp), to="b@straße.example", bcc="フライ@example.net"
+        )
+        assert (result["status"], result["attempts"]) == ("partially_sent", 1)
+        states = {r["kind"]: (r["state"], r["code"]) for r in result["recipients"]}
+        assert states == {"to": ("sent", 250), "bcc": ("failed", 553)}
+        assert [mail.rcpts for mail in smtp.accepted] == [["b@xn--strae-oqa.example"]]
+
+
+async def test_too_many_recipients_come_with_the_next_attempt(
+    connector: Connector, client: Client
+) -> None:
+    async with SmtpServer() as smtp:
+        smtp.recipients = Once({"b@example.net": "552 too many recipients"})
+        result = await send(client, account_on(connector, smtp), to="a@example.net; b@example.net")
+    assert (result["status"], result["attempts"]) == ("sent", 2)
+    assert [mail.rcpts for mail in smtp.accepted] == [["a@example.net"], ["b@example.net"]]

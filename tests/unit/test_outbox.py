@@ -87,6 +87,15 @@ def test_a_blind_copy_is_in_the_envelope_only(box: Outbox) -> None:
     assert b"bcc" not in mail.raw.lower()
 
 
+def test_nobody_is_named_twice_however_a_domain_is_spelled(box: Outbox) -> None:
+    message_id, _ = box.put(
+        to="fry@straße.example", cc="fry@xn--strae-oqa.example", bcc="fry@STRASSE.example;Fry@x.org"
+    )
+    assert list(box.take(message_id).recipients.values()) == [
+        "fry@straße.example", "fry@STRASSE.example", "Fry@x.org",
+    ]  # fmt: skip
+
+
 def test_a_conversation_in_the_store(box: Outbox) -> None:
     first, first_mail = box.put()
     second, second_mail = box.put(reply_of=first)
