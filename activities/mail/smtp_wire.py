@@ -143,8 +143,9 @@ class SmtpWire:
     async def starttls(self, context: ssl.SSLContext, host: str) -> Reply:
         """STARTTLS and the handshake; a refusal is returned.
 
-        What a server (or somebody between) sent after its 220 in clear is thrown away by
-        aiosmtplib, or breaks the handshake: it is never read as part of the encrypted session.
+        What a server sent after its 220 in clear is thrown away by aiosmtplib, or breaks the
+        handshake: it is never read as part of the encrypted session. Servers do not send such a
+        thing by mistake; somebody between does (CVE-2021-38371), so the session ends there.
         """
         with self.step("STARTTLS") as step:
             try:
@@ -152,6 +153,8 @@ class SmtpWire:
             except aiosmtplib.SMTPResponseException as exc:
                 refusal = aiosmtplib.SMTPResponse(exc.code, exc.message)
                 return _noted(step, self._reply(refusal))
+            if self._protocol.surplus:
+                raise aiosmtplib.SMTPResponseException(response.code, "more than a reply")
             self._limit_buffer()
             return _noted(step, self._reply(response))
 

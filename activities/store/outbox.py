@@ -108,8 +108,7 @@ def insert(
                 "driver": request.driver,
                 "status": MessageStatus.QUEUED,
                 "internet_message_id": mail.internet_message_id,
-                "in_reply_to": mail.in_reply_to,
-                "references": list(mail.references),
+                **_conversation(mail),
                 "subject": mail.subject[:2000],
                 "sender": mail.sender[:1000],
                 "to": list(mail.to),
@@ -178,6 +177,12 @@ def insert(
         driver=request.driver,
         created_at=now,
     )
+
+
+def _conversation(mail: ComposedMail) -> dict[str, Any]:
+    # Left out, a JSON column is NULL; given as None, it would hold a JSON null.
+    found: dict[str, Any] = {"in_reply_to": mail.in_reply_to}
+    return {**found, "references": list(mail.references)} if mail.references else found
 
 
 def _reports(request: ComposeInput) -> dict[str, Any] | None:

@@ -108,7 +108,7 @@ def test_a_conversation_in_the_store(box: Outbox) -> None:
             for row in session.exec(select(Message).where(Message.account_id == box.account_id))
         }
     assert rows == {
-        first: (None, []),
+        first: (None, None),
         second: (names[0], names[:1]),
         third: (names[1], names[:2]),
         forwarded: (None, names),
