@@ -12,7 +12,7 @@ from temporalio import activity
 from activities.heartbeat import blocking_heartbeats
 from activities.mail.compose import compose, new_internet_message_id
 from activities.ports import Runs, RunState
-from activities.store import ledger, outbox
+from activities.store import ledger, outbox, threads
 from activities.store.accounts import Accounts
 from activities.store.content import ATTACHMENT, ContentStore, Piece
 from activities.store.engine import Database
@@ -97,6 +97,8 @@ class ComposingActivities:
         self, account: EmailAccount, request: ComposeInput, files: Sequence[bytes]
     ) -> outbox.Outgoing:
         sender = request.message.from_address
+        with self._database.read() as session:
+            parent = threads.parent_of(session, request.message)
         mail = compose(
             request.message,
             account_address=account.email_address,
@@ -106,6 +108,7 @@ class ComposingActivities:
             ),
             date=request.date,
             attachments=files,
+            parent=parent,
         )
         key = f"{request.message_id}.mail"
         rows = self._content.prepare(

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from models.account import LoginMethod, Security
 from models.delivery import Phase
+from models.delivery_status import Notify, ReturnContent
 from models.errors import ConnectorError, ErrorType
 from models.mailbox import FolderInfo
 from models.message import AttachmentPosition
@@ -62,6 +63,22 @@ class Reply:
         return 400 <= self.code < 500
 
 
+@dataclass(frozen=True, slots=True)
+class DsnRequest:
+    """What the reports about a mail are to say, and when they are wanted (RFC 3461)."""
+
+    envelope_id: str
+    """Comes back in every report (ENVID)."""
+    notify: tuple[Notify, ...] = ()
+    """Empty: as the server does by itself."""
+    ret: ReturnContent | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the sender of the mail asked for something."""
+        return bool(self.notify) or self.ret is not None
+
+
 class SmtpSession(Protocol):
     """A logged-in connection.
 
@@ -76,11 +93,20 @@ class SmtpSession(Protocol):
         """Whether the connection can be used for a further mail."""
 
     async def envelope(
-        self, sender: str, recipients: Sequence[str], size: int, *, ascii_only: bool = True
+        self,
+        sender: str,
+        recipients: Sequence[str],
+        size: int,
+        *,
+        ascii_only: bool = True,
+        ascii_header: bool | None = None,
+        dsn: DsnRequest | None = None,
     ) -> dict[str, Reply]:
         """MAIL, then RCPT for each recipient; the reply to each RCPT by address.
 
-        ``ascii_only``: the content has no byte above 127; otherwise SMTPUTF8 is needed.
+        ``ascii_only``: the content has no byte above 127; otherwise 8BITMIME is needed.
+        ``ascii_header``: its header section has none; otherwise SMTPUTF8 is needed. By default
+        as ``ascii_only``. ``dsn`` has no effect where ``DSN`` is not among the capabilities.
 
         Raises:
             ConnectorError: MAIL was refused, the announced SIZE is too small, a needed extension
@@ -231,6 +257,15 @@ class ParsedMail:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadParent:
+    """The stored mail that a new one answers or forwards, as far as threads need it."""
+
+    message_id: str | None
+    in_reply_to: str | None = None
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ComposedMail:
     """A mail ready for the wire. ``raw`` has CRLF line ends; Bcc is in the envelope only."""
 
@@ -242,6 +277,8 @@ class ComposedMail:
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
     attachments: int = field(default=0)
+    in_reply_to: str | None = None
+    references: tuple[str, ...] = ()
 
 
 # --- The web ------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ class SendingActivities:
             try:
                 await self._committer.commit(
                     lambda s: ledger.end_attempt(
-                        s, ticket, verdicts, progress.phase, progress.error
+                        s, ticket, verdicts, progress.phase, progress.error, dsn=progress.dsn
                     )
                 )
             except ConnectorError as error:

@@ -9,15 +9,19 @@ from pydantic import Field, StringConstraints, model_validator
 
 from models.addresses import AddressList, OneAddress
 from models.base import Payload, Reference, Request, UtcDatetime
+from models.custom_headers import CustomHeaders
+from models.delivery_status import DeliveryStatus, Notify
+from models.header_fields import (
+    MAX_REFERENCES,
+    AutoSubmitted,
+    HeaderText,
+    ListUnsubscribe,
+    MessageIdentifier,
+)
 from models.names import Direction
 
 MAX_INLINE_BYTES = 1_000_000
 """Largest mail a caller may hand in inside a payload; larger attachments go by ``content_ref``."""
-
-HeaderText = Annotated[
-    str, StringConstraints(max_length=2000, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]*$")
-]
-"""Text for a header field: no line break of any alphabet, no control character (RFC 5322 §2.2)."""
 
 
 class AttachmentPosition(StrEnum):
@@ -53,7 +57,9 @@ class Attachment(Request):
 class EmailMessage(Request):
     """A mail to send. ``to`` and a body (``content`` in html or ``plain_body``) are mandatory.
 
-    Address lists are strings with ``;`` between the addresses, or JSON arrays.
+    Address lists are strings with ``;`` between the addresses, or JSON arrays. ``reply_of`` and
+    ``forward_of`` are ids of stored mails: the thread is then taken from there. ``in_reply_to`` and
+    ``references`` say it for mails that are not in the store (RFC 5322 §3.6.4).
     """
 
     to: AddressList
@@ -67,6 +73,14 @@ class EmailMessage(Request):
     from_address: OneAddress | None = None
     from_display_name: HeaderText | None = None
     attachments: list[Attachment] = Field(default=[], max_length=500)
+    reply_of: Reference | None = None
+    forward_of: Reference | None = None
+    in_reply_to: MessageIdentifier | None = None
+    references: list[MessageIdentifier] = Field(default=[], max_length=MAX_REFERENCES)
+    list_unsubscribe: ListUnsubscribe | None = None
+    auto_submitted: AutoSubmitted | None = None
+    headers: CustomHeaders = Field(default={})
+    delivery_status: DeliveryStatus | None = None
 
     @model_validator(mode="after")
     def _sendable(self) -> Self:
@@ -83,6 +97,23 @@ class EmailMessage(Request):
                 f"attachments: {inline} characters are too many for a payload (at most "
                 f"{MAX_INLINE_BYTES}); store large files first and give their content_ref"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_thread(self) -> Self:
+        stored = [name for name in ("reply_of", "forward_of") if getattr(self, name) is not None]
+        if len(stored) > 1:
+            raise ValueError("forward_of: a mail is either a reply or a forward")
+        if stored and (self.in_reply_to is not None or self.references):
+            raise ValueError(f"{stored[0]}: it takes the place of in_reply_to and references")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_is_told(self) -> Self:
+        # RFC 3461 §6: no report ever goes to the null sender, which an automatic answer has.
+        asked = self.delivery_status and set(self.delivery_status.notify) - {Notify.NEVER}
+        if asked and self.auto_submitted is AutoSubmitted.AUTO_REPLIED:
+            raise ValueError("delivery_status: an automatic answer has nobody to report to")
         return self
 
 

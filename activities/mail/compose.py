@@ -18,11 +18,20 @@ from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
 
+from activities.mail.compose_fields import (
+    Thread,
+    custom_fields,
+    list_fields,
+    origin_field,
+    thread_fields,
+    thread_of,
+)
 from activities.mail.compose_headers import header, mailbox_words, text_words
 from activities.mail.compose_parts import Part, file_part, multipart, text_part
-from activities.ports import ComposedMail
+from activities.ports import ComposedMail, ThreadParent
 from models.addresses import Mailbox, ascii_domain, wire_address
 from models.errors import ConnectorError, ErrorType, bounded
+from models.header_fields import AutoSubmitted
 from models.message import Attachment, AttachmentPosition, EmailMessage
 
 # Up to the quotation mark that opened it, else to the end of a bare value or CSS url().
@@ -48,6 +57,7 @@ def compose(
     internet_message_id: str,
     date: datetime,
     attachments: Sequence[bytes],
+    parent: ThreadParent | None = None,
 ) -> ComposedMail:
     """Build the mail.
 
@@ -61,25 +71,36 @@ def compose(
         internet_message_id: Message-ID with its brackets.
         date: The instant in the Date field, aware.
         attachments: Content of each of ``message.attachments``, in their order.
+        parent: The stored mail that ``message`` answers or forwards.
 
     Raises:
         ConnectorError: ``INVALID_INPUT`` with the field that cannot be sent as it is.
     """
     sender = _sender(message, account_address, full_name)
-    fields = _fields(message, sender, internet_message_id, date)
+    thread = thread_of(message, parent)
+    fields = _fields(message, sender, internet_message_id, date, thread)
     body = _body(message, internet_message_id, attachments)
     if not body[-1].endswith(b"\r\n"):
         body.append(b"\r\n")
     return ComposedMail(
         raw=b"".join([*fields, b"MIME-Version: 1.0\r\n", *body]),
         internet_message_id=internet_message_id,
-        envelope_from=wire_address(sender.address),
+        envelope_from=_reverse_path(message, sender),
         subject=message.subject,
         sender=sender.address,
         to=tuple(mailbox.address for mailbox in message.to),
         cc=tuple(mailbox.address for mailbox in message.cc),
         attachments=len(message.attachments),
+        in_reply_to=thread.in_reply_to,
+        references=thread.references,
     )
+
+
+def _reverse_path(message: EmailMessage, sender: Mailbox) -> str:
+    """Return the envelope's sender; null for an automatic answer (RFC 3834 §3.3)."""
+    if message.auto_submitted is AutoSubmitted.AUTO_REPLIED:
+        return ""
+    return wire_address(sender.address)
 
 
 def _sender(message: EmailMessage, account_address: str, full_name: str) -> Mailbox:
@@ -101,7 +122,11 @@ def _sender(message: EmailMessage, account_address: str, full_name: str) -> Mail
 
 
 def _fields(
-    message: EmailMessage, sender: Mailbox, internet_message_id: str, date: datetime
+    message: EmailMessage,
+    sender: Mailbox,
+    internet_message_id: str,
+    date: datetime,
+    thread: Thread,
 ) -> list[bytes]:
     with _naming("internet_message_id"):
         if not _MESSAGE_ID.fullmatch(internet_message_id):
@@ -119,8 +144,17 @@ def _fields(
         if mailboxes:
             with _naming(field):
                 fields.append(header(name, mailbox_words(mailboxes), utf8=True))
+    with _naming("message.references"):
+        fields += thread_fields(thread)
     with _naming("message.subject"):
         fields.append(header("Subject", text_words(message.subject)))
+    if message.auto_submitted is not None:
+        fields.append(origin_field(message.auto_submitted))
+    if message.list_unsubscribe is not None:
+        with _naming("message.list_unsubscribe"):
+            fields += list_fields(message.list_unsubscribe)
+    with _naming("message.headers"):
+        fields += custom_fields(message.headers)
     return fields
 
 

@@ -30,8 +30,16 @@ _NAME_NOISE = re.compile(
 _Unit = TypeVar("_Unit", str, bytes)
 
 
-def header(name: str, words: Sequence[str], *, utf8: bool = False) -> bytes:
+def header(
+    name: str, words: Sequence[str], *, utf8: bool = False, fold_first: bool = False
+) -> bytes:
     """Return a header field, folded between ``words`` (RFC 5322 §2.2.3).
+
+    Args:
+        name: Its name.
+        words: What is never cut.
+        utf8: Whether a word may be in UTF-8 (RFC 6532).
+        fold_first: Whether the first word may go to a line of its own, as behind a long name.
 
     Raises:
         ValueError: A word holds a line break or another control character, or is not ASCII.
@@ -39,7 +47,7 @@ def header(name: str, words: Sequence[str], *, utf8: bool = False) -> bytes:
     lines, line = [], f"{name}:"
     for number, word in enumerate(words):
         check_text(word)
-        if number and len(line) + 1 + len(word) > _FOLD_AT:
+        if (number or fold_first) and len(line) + 1 + len(word) > _FOLD_AT:
             lines.append(line)
             line = ""
         line += " " + word
@@ -57,17 +65,17 @@ def check_text(text: str) -> str:
     return text
 
 
-def text_words(text: str) -> list[str]:
+def text_words(text: str, *, longest: int = _MAX_WORD) -> list[str]:
     """Return the words of an unstructured field such as Subject, encoded where that is needed.
 
-    Text is also encoded when folding would change its white space, or when a reader would take a
-    part of it for an encoded word.
+    Text is also encoded when folding would change its white space, when a word is longer than
+    ``longest``, or when a reader would take a part of it for an encoded word.
     """
     if not text:
         return []
     if _PLAIN_WORDS.fullmatch(text) and "=?" not in text:
         words = text.split(" ")
-        if max(map(len, words)) <= _MAX_WORD:
+        if max(map(len, words)) <= longest:
             return words
     return encoded_words(text)
 
@@ -79,12 +87,13 @@ def mailbox_words(mailboxes: Sequence[Mailbox]) -> list[str]:
         if words:
             words[-1] += ","
         address = wire_address(mailbox.address)
-        name = _phrase_words(mailbox.name)
+        name = phrase_words(mailbox.name)
         words += [*name, f"<{address}>"] if name else [address]
     return words
 
 
-def _phrase_words(name: str) -> list[str]:
+def phrase_words(name: str) -> list[str]:
+    """Return the words of a phrase (RFC 5322 §3.2.5), quoted or encoded where that is needed."""
     if "=?" not in name and len(name) <= _MAX_WORD:
         if _ATOMS.fullmatch(name):
             return name.split(" ")

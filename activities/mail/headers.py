@@ -62,6 +62,12 @@ def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
     return headers, body
 
 
+def header_is_ascii(raw: bytes) -> bool:
+    """Whether the header section of a mail has no byte above 127."""
+    stop, _ = _section_end(raw, 0, len(raw))
+    return raw[:stop].isascii()
+
+
 def _section_end(raw: bytes, start: int, end: int) -> tuple[int, int]:
     """Where the fields end (after their last line break) and the body begins."""
     # The first line tells which line ends to look for, so that the body is not searched in vain.

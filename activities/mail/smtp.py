@@ -23,12 +23,13 @@ import aiosmtplib
 
 from activities.mail.errors import reply_failure, server_name, smtp_failure
 from activities.mail.smtp_data import DataEncoder, encoded_chunks
+from activities.mail.smtp_envelope import envelope_commands, rcpt_verdict
 from activities.mail.smtp_extensions import Extensions
-from activities.mail.smtp_guard import check_ehlo_name, check_endpoint, wire_path
+from activities.mail.smtp_guard import check_ehlo_name, check_endpoint
 from activities.mail.smtp_login import log_in
 from activities.mail.smtp_wire import AnsweredEarlyError, SmtpWire
 from activities.mail.tls import client_context
-from activities.ports import Endpoint, Metrics, Reply, SmtpFailure, Tracing
+from activities.ports import DsnRequest, Endpoint, Metrics, Reply, SmtpFailure, Tracing
 from activities.timing import timed
 from activities.unwatched import NO_METRICS, NO_TRACING
 from models.account import Security
@@ -161,7 +162,14 @@ class ClientSession:
         await self._hello(wire)
 
     async def envelope(
-        self, sender: str, recipients: Sequence[str], size: int, *, ascii_only: bool = True
+        self,
+        sender: str,
+        recipients: Sequence[str],
+        size: int,
+        *,
+        ascii_only: bool = True,
+        ascii_header: bool | None = None,
+        dsn: DsnRequest | None = None,
     ) -> dict[str, Reply]:
         """MAIL, then RCPT for each recipient; the reply to each RCPT by address.
 
@@ -169,8 +177,10 @@ class ClientSession:
             sender: Envelope sender; empty for the null reverse-path (RFC 5321 §4.5.5).
             recipients: Addresses; one that comes twice is named once.
             size: Bytes of the content, for SIZE (RFC 1870).
-            ascii_only: The content has no byte above 127. We compose such bytes only into header
-                fields that name an international address, so they need SMTPUTF8.
+            ascii_only: The content has no byte above 127.
+            ascii_header: Nor has its header section; by default as ``ascii_only``. We compose
+                such bytes only into fields that name an international address.
+            dsn: What reports are asked for, if the server offers DSN.
 
         Raises:
             SmtpFailure: MAIL was refused, the announced SIZE is too small, a needed extension is
@@ -180,32 +190,34 @@ class ClientSession:
         if self._unfinished:
             await self.reset()
         self.phase, self._accepted = Phase.MAIL, 0
-        reverse_path = wire_path(sender, "sender") if sender else b""
-        paths = {
-            address: wire_path(address, f"recipients[{index}]")
-            for index, address in enumerate(recipients)
-        }
-        parameters = self.extensions.mail_parameters(
-            self._endpoint, [reverse_path, *paths.values()], size, ascii_only=ascii_only
+        commands = envelope_commands(
+            self._endpoint,
+            self.extensions,
+            sender,
+            recipients,
+            size,
+            ascii_only=ascii_only,
+            ascii_header=ascii_only if ascii_header is None else ascii_header,
+            dsn=dsn,
         )
-        mail = b" ".join([b"MAIL FROM:<" + reverse_path + b">", *parameters])
-        commands = [b"RCPT TO:<" + path + b">" for path in paths.values()]
+        mail, rcpts = commands.mail, commands.rcpts
         pipelining = "PIPELINING" in self.capabilities
         with self._step(Phase.MAIL):
             if pipelining:
-                wire.post([mail, *commands])
+                wire.post([mail, *rcpts.values()])
             answer = await (wire.reply() if pipelining else wire.command(mail))
             if not answer.accepted and pipelining and answer.code != _CLOSING:
-                for _ in commands:  # RFC 2920 §3.1: each has a reply, wanted or not
+                for _ in rcpts:  # RFC 2920 §3.1: each has a reply, wanted or not
                     await wire.reply()
             self._expect(answer, 250)
         self._unfinished = True
-        replies: dict[str, Reply] = {}
+        replies: dict[str, Reply] = dict(commands.unreachable)
         with self._step(Phase.RCPT):
-            for address, command in zip(paths, commands, strict=True):
+            for address, command in rcpts.items():
                 answer = await (wire.reply() if pipelining else wire.command(command))
                 if answer.code == _CLOSING or 300 <= answer.code < 400:
                     raise self._refused(answer)
+                answer = rcpt_verdict(answer, self._accepted)
                 self._accepted += answer.accepted
                 replies[address] = answer
         return replies

@@ -50,14 +50,20 @@ class Extensions:
         return cls(frozenset(capabilities), tuple(mechanisms), limit or None)
 
     def mail_parameters(
-        self, endpoint: Endpoint, paths: Sequence[bytes], size: int, *, ascii_only: bool
+        self,
+        endpoint: Endpoint,
+        paths: Sequence[bytes],
+        size: int,
+        *,
+        ascii_only: bool,
+        ascii_header: bool,
     ) -> list[bytes]:
         """Return the parameters of MAIL for this envelope.
 
         Raises:
             SmtpFailure: The mail is larger than the server takes (RFC 1870 §6.1: do not even try),
-                or an address in envelope or header needs SMTPUTF8 (RFC 6531) and the server
-                lacks it.
+                an address in envelope or header needs SMTPUTF8 (RFC 6531), or bytes above 127 in
+                the body need 8BITMIME (RFC 6152), and the server lacks it.
         """
         parameters = []
         if "SIZE" in self.capabilities:
@@ -69,15 +75,23 @@ class Extensions:
                     phase=Phase.MAIL,
                 )
             parameters.append(b"SIZE=%d" % size)
-        if not ascii_only or not all(path.isascii() for path in paths):
-            if "SMTPUTF8" not in self.capabilities:
-                raise SmtpFailure(
-                    ErrorType.CAPABILITY_MISSING,
-                    f"{server_name(endpoint)}: an address has a non-ASCII local part, and the "
-                    "server offers no SMTPUTF8. Use another address or server.",
-                    phase=Phase.MAIL,
-                )
+        if not ascii_header or not all(path.isascii() for path in paths):
+            self._require(
+                endpoint, {"SMTPUTF8"}, "an address has a non-ASCII local part", "SMTPUTF8"
+            )
             parameters.append(b"SMTPUTF8")
-            if not ascii_only:  # RFC 6531 §3.6: who offers SMTPUTF8 offers 8BITMIME
-                parameters.append(b"BODY=8BITMIME")
+        if not ascii_only:  # RFC 6531 §3.1: who offers SMTPUTF8 offers 8BITMIME
+            self._require(
+                endpoint, {"8BITMIME", "SMTPUTF8"}, "the body has bytes above 127", "8BITMIME"
+            )
+            parameters.append(b"BODY=8BITMIME")
         return parameters
+
+    def _require(self, endpoint: Endpoint, any_of: set[str], because: str, name: str) -> None:
+        if not self.capabilities & any_of:
+            raise SmtpFailure(
+                ErrorType.CAPABILITY_MISSING,
+                f"{server_name(endpoint)}: {because}, and the server offers no {name}. "
+                "Use another address or server.",
+                phase=Phase.MAIL,
+            )

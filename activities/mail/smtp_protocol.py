@@ -20,6 +20,8 @@ class ClientProtocol(SMTPProtocol):
 
     outstanding = 0
     """Replies to pipelined commands that have not been read yet."""
+    surplus = False
+    """Whether more had arrived when the last reply was read."""
 
     def post(self, lines: Sequence[bytes]) -> None:
         """Write commands without waiting; ``next_response`` has to follow once for each."""
@@ -44,6 +46,12 @@ class ClientProtocol(SMTPProtocol):
     def has_more(self) -> bool:
         """Whether the server has sent more than the replies read."""
         return bool(self._buffer)
+
+    async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109
+        """Return a reply; ``surplus`` says what came with it, also when it is thrown away later."""
+        response = await super().read_response(timeout)
+        self.surplus = bool(self._buffer)
+        return response
 
     async def drain(self) -> None:
         """Wait until what was written has left, or the connection is lost."""

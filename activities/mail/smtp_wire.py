@@ -13,6 +13,7 @@ from typing import Any, cast
 import aiosmtplib
 
 from activities.mail.smtp_extensions import Extensions
+from activities.mail.smtp_patience import patience
 from activities.mail.smtp_protocol import ClientProtocol
 from activities.mail.smtp_reply import parse_reply
 from activities.ports import Reply, Span, Tracing
@@ -113,7 +114,8 @@ class SmtpWire:
     async def greeting(self) -> Reply:
         """The reply a server starts with."""
         with self.step("(greeting)") as step:
-            return _noted(step, self._reply(await self._protocol.read_response(self._seconds)))
+            limit = patience("(greeting)", self._seconds)
+            return _noted(step, self._reply(await self._protocol.read_response(limit)))
 
     async def command(self, *words: bytes, limit: float | None = None) -> Reply:
         """Send a line and wait for its reply. The words must have passed ``smtp_guard``."""
@@ -127,8 +129,10 @@ class SmtpWire:
 
     async def reply(self) -> Reply:
         """Wait for the reply to the next line that was posted."""
-        with self.step(self._posted.popleft()) as step:
-            return _noted(step, self._reply(await self._protocol.next_response(self._seconds)))
+        verb = self._posted.popleft()
+        with self.step(verb) as step:
+            limit = patience(verb, self._seconds)
+            return _noted(step, self._reply(await self._protocol.next_response(limit)))
 
     async def ehlo(self, name: str) -> tuple[Reply, Extensions]:
         """EHLO: its reply, and the extensions that it announces."""
@@ -139,8 +143,9 @@ class SmtpWire:
     async def starttls(self, context: ssl.SSLContext, host: str) -> Reply:
         """STARTTLS and the handshake; a refusal is returned.
 
-        What a server (or somebody between) sent after its 220 in clear is thrown away by
-        aiosmtplib, or breaks the handshake: it is never read as part of the encrypted session.
+        What a server sent after its 220 in clear is thrown away by aiosmtplib, or breaks the
+        handshake: it is never read as part of the encrypted session. Servers do not send such a
+        thing by mistake; somebody between does (CVE-2021-38371), so the session ends there.
         """
         with self.step("STARTTLS") as step:
             try:
@@ -148,6 +153,8 @@ class SmtpWire:
             except aiosmtplib.SMTPResponseException as exc:
                 refusal = aiosmtplib.SMTPResponse(exc.code, exc.message)
                 return _noted(step, self._reply(refusal))
+            if self._protocol.surplus:
+                raise aiosmtplib.SMTPResponseException(response.code, "more than a reply")
             self._limit_buffer()
             return _noted(step, self._reply(response))
 
@@ -177,7 +184,8 @@ class SmtpWire:
         drain.add_done_callback(_retrieve)
         waiting = {drain} if self._answer is None else {drain, self._answer}
         try:
-            await asyncio.wait(waiting, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+            limit = patience("(content)", self._seconds)
+            await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if drain.done():
                 drain.result()
                 return
@@ -219,7 +227,8 @@ class SmtpWire:
     # --- helpers ----------------------------------------------------------------------------------
 
     async def _execute(self, *words: bytes, limit: float | None = None) -> aiosmtplib.SMTPResponse:
-        return await self._protocol.execute_command(*words, timeout=limit or self._seconds)
+        limit = limit or patience(_verb(words[0]), self._seconds)
+        return await self._protocol.execute_command(*words, timeout=limit)
 
     def _reply(self, response: aiosmtplib.SMTPResponse, *, last: bool = False) -> Reply:
         if not 200 <= response.code <= 599:

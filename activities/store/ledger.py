@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import CursorResult, or_, update
 from sqlmodel import Session, col, select
 
+from activities.ports import DsnRequest
 from activities.store.log import record
 from activities.store.tallies import tally
 from models.delivery import (
@@ -30,6 +31,7 @@ from models.delivery import (
     RecipientResult,
     RecipientState,
 )
+from models.delivery_status import Notify, ReturnContent
 from models.errors import ConnectorError, ErrorType
 from models.failure import Failure
 from models.metrics import ATTEMPTS, DELIVERIES, RECIPIENTS
@@ -52,6 +54,7 @@ class AttemptTicket:
     envelope_from: str
     recipients: Mapping[int, str]
     """Addresses still open, by their number."""
+    dsn: DsnRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ def begin_attempt(
         epoch=delivery.epoch,
         envelope_from=delivery.envelope_from,
         recipients={r.number: r.address for r in open_recipients},
+        dsn=reports_of(delivery.message_id, delivery.envelope_from, delivery.dsn),
     )
 
 
@@ -159,8 +163,10 @@ def end_attempt(
     verdicts: Mapping[int, Verdict],
     phase: Phase,
     error: Failure | None,
+    *,
+    dsn: str | None = None,
 ) -> None:
-    """Commit what became of the attempt.
+    """Commit what became of the attempt; ``dsn``: why reports were not asked for, if they were to.
 
     Accepted is accepted, whenever word of it comes. When the delivery was taken over meanwhile, a
     definite verdict still settles recipients that were labelled unknown: evidence is welcome late,
@@ -214,6 +220,7 @@ def end_attempt(
         phase=phase.value,
         code=attempt.code,
         epoch=ticket.epoch,
+        dsn=dsn,
     )
     _restate(session, delivery, before)
 
@@ -412,6 +419,20 @@ def _doubted(session: Session, delivery_id: str, *, without: str = "") -> set[in
         )
     )
     return {number for recipients in attempts for number in recipients}
+
+
+def reports_of(
+    message_id: str, envelope_from: str, dsn: Mapping[str, Any] | None
+) -> DsnRequest | None:
+    """What to ask the server for; nothing for the null sender, to which no report ever goes."""
+    if not envelope_from:
+        return None
+    asked = dsn or {}
+    return DsnRequest(
+        envelope_id=message_id,
+        notify=tuple(Notify(name) for name in asked.get("notify") or ()),
+        ret=ReturnContent(asked["ret"]) if asked.get("ret") else None,
+    )
 
 
 def _recipients(session: Session, delivery_id: str) -> Sequence[Recipient]:

@@ -17,6 +17,7 @@ from activities.store.insertion import insert_missing
 from activities.store.ledger import fence
 from activities.store.log import record
 from models.account import EmailAccount, UnknownPolicy
+from models.addresses import ascii_domain
 from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
@@ -135,6 +136,7 @@ def insert(
                 "driver": request.driver,
                 "status": MessageStatus.QUEUED,
                 "internet_message_id": mail.internet_message_id,
+                **_conversation(mail),
                 "subject": mail.subject[:2000],
                 "sender": mail.sender[:1000],
                 "to": list(mail.to),
@@ -176,6 +178,7 @@ def insert(
             give_up_at=max(now, request.send_at or now) + terms.give_up_after if terms else None,
             unknown_policy=request.unknown_policy
             or (terms.unknown_policy if terms else UnknownPolicy.VERIFY),
+            dsn=_reports(request),
         )
     )
     session.flush()
@@ -218,6 +221,17 @@ def is_queued(session: Session, delivery_id: str) -> bool:
     return session.exec(select(Delivery.queued).where(Delivery.id == delivery_id)).one()
 
 
+def _conversation(mail: ComposedMail) -> dict[str, Any]:
+    # Left out, a JSON column is NULL; given as None, it would hold a JSON null.
+    found: dict[str, Any] = {"in_reply_to": mail.in_reply_to}
+    return {**found, "references": list(mail.references)} if mail.references else found
+
+
+def _reports(request: ComposeInput) -> dict[str, Any] | None:
+    asked = request.message.delivery_status
+    return None if asked is None else asked.model_dump(mode="json")
+
+
 def driver_of(session: Session, message_id: str) -> str:
     """The chain that sends a mail."""
     return session.exec(select(Message.driver).where(Message.id == message_id)).one() or ""
@@ -249,6 +263,7 @@ def _recipients(request: ComposeInput) -> list[tuple[str, RecipientKind]]:
     ]
     first: dict[str, tuple[str, RecipientKind]] = {}
     for address, kind in named:
-        local, _, domain = address.rpartition("@")
-        first.setdefault(f"{local}@{domain.lower()}", (address, kind))
+        # By the domain as it goes over the wire: straße.example and xn--strae-oqa.example are one.
+        local = address.rpartition("@")[0]
+        first.setdefault(f"{local}@{ascii_domain(address).lower()}", (address, kind))
     return list(first.values())

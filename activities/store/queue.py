@@ -43,7 +43,7 @@ _PROBE = timedelta(hours=1)
 """A parked account is looked at this often, in case it was mended and nobody said so."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedMail(AttemptTicket):
     """A mail that is leased to us: the right to transmit it once, and all that this takes."""
 
@@ -145,6 +145,7 @@ def lease(
             col(Delivery.attempts),
             col(Delivery.max_attempts),
             col(Delivery.give_up_at),
+            col(Delivery.dsn),
             col(Delivery.priority),
             col(Delivery.next_attempt_at),
         )
@@ -373,6 +374,7 @@ def _mails(session: Session, rows: Sequence[Any]) -> list[QueuedMail]:
             epoch=row.epoch,
             envelope_from=row.envelope_from,
             recipients=recipients[row.id],
+            dsn=ledger.reports_of(row.message_id, row.envelope_from, row.dsn),
             raw=contents[row.rendition_id][1],
             content_key=contents[row.rendition_id][0],
             rendition_id=row.rendition_id,

@@ -50,6 +50,7 @@ class Outcome:
         started_at: When it began.
         intended: Whether its intent stands in the ledger.
         next_attempt_at: When recipients that are still open are tried again; None = never.
+        dsn: Why reports that were asked for were not asked of the server.
         verify_at: When one of unknown outcome is looked for in the Sent folder.
     """
 
@@ -61,6 +62,7 @@ class Outcome:
     intended: bool
     next_attempt_at: datetime | None
     verify_at: datetime
+    dsn: str | None = None
 
     @property
     def states(self) -> dict[int, RecipientState]:
@@ -162,7 +164,9 @@ def _end_carefully(session: Session, outcome: Outcome) -> None:
     if not outcome.intended:
         attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
         session.connection().execute(insert(Attempt), [attempt])
-    ledger.end_attempt(session, mail, outcome.verdicts, outcome.phase, outcome.error)
+    ledger.end_attempt(
+        session, mail, outcome.verdicts, outcome.phase, outcome.error, dsn=outcome.dsn
+    )
     if not ours:
         return  # whoever took it over decides what comes next
     session.connection().execute(
@@ -246,6 +250,8 @@ class _Rows:
             "phase": outcome.phase.value,
             "epoch": mail.epoch,
         }
+        if outcome.dsn is not None:
+            detail["dsn"] = outcome.dsn
         if outcome.code is not None:
             detail["code"] = outcome.code
         self._log.append(

@@ -148,6 +148,7 @@ class Lane:
             intended=self._means.batches.intended(mail),
             next_attempt_at=self._next_attempt(mail, progress.error, now),
             verify_at=now,
+            dsn=progress.dsn,
         )
         self._means.batches.end(outcome)
         states = outcome.states.values()

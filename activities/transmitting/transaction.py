@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
+from activities.mail.headers import header_is_ascii
 from activities.ports import Metrics, Reply, SmtpFailure, SmtpSession
 from activities.store.ledger import AttemptTicket, Verdict
 from activities.timing import timed
@@ -47,6 +48,8 @@ class Progress:
     error: Failure | None = None
     at_dot: Sequence[int] = ()
     """Recipients whose outcome is unknown from the dot until the reply."""
+    dsn: str | None = None
+    """Why reports that were asked for are not asked of the server."""
 
     def cut_short(self) -> dict[int, Verdict]:
         """Verdicts if nothing more is heard."""
@@ -101,12 +104,17 @@ class Transaction(Generic[T]):
             progress.phase = session.phase
 
     async def _run(self, session: SmtpSession, ticket: T, raw: bytes, progress: Progress) -> None:
+        if ticket.dsn is not None and ticket.dsn.asked and "DSN" not in session.capabilities:
+            progress.dsn = "unavailable"
+        ascii_only = raw.isascii()
         with self._timed("envelope"):
             replies = await session.envelope(
                 ticket.envelope_from,
                 list(ticket.recipients.values()),
                 len(raw),
-                ascii_only=raw.isascii(),
+                ascii_only=ascii_only,
+                ascii_header=ascii_only or header_is_ascii(raw),
+                dsn=ticket.dsn,
             )
         accepted = _sort(ticket.recipients, replies, progress)
         if not accepted:

@@ -14,6 +14,7 @@ from models.base import Payload
 from models.delivery import MessageStatus, SendEmailInput, SendEmailResult
 from models.message import MAX_INLINE_BYTES, AttachmentPosition
 from starter.attachments import File, attach
+from starter.cli import send_fields
 from starter.cli.files import invalid, read_text
 from starter.cli.waiting import watch_sending
 from starter.commands import Run
@@ -52,6 +53,16 @@ def send(
     inline: Annotated[
         _Files, _files("--inline", 'Embed a file; html shows it as <img src="cid:mxcid:NAME">.')
     ] = None,
+    reply_of: send_fields.ReplyOf = None,
+    forward_of: send_fields.ForwardOf = None,
+    in_reply_to: send_fields.InReplyTo = None,
+    references: send_fields.References = None,
+    headers: send_fields.Headers = None,
+    list_unsubscribe: send_fields.Unsubscribe = None,
+    one_click: send_fields.OneClick = False,
+    auto_submitted: send_fields.Automatic = None,
+    notify: send_fields.NotifyOn = None,
+    ret: send_fields.Return = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option("--idempotency-key", help="The same key never sends a second mail."),
@@ -81,6 +92,14 @@ def send(
         "content": content,
         "plain_body": text,
         "from_address": sender,
+        "reply_of": reply_of,
+        "forward_of": forward_of,
+        "in_reply_to": in_reply_to,
+        "references": references or [],
+        "headers": send_fields.headers(headers),
+        "list_unsubscribe": send_fields.unsubscribe(list_unsubscribe, one_click=one_click),
+        "auto_submitted": auto_submitted,
+        "delivery_status": send_fields.reports(notify, ret),
     }
     # Validated without the files first: a mistyped address must not store them.
     request = _request(account, message, idempotency_key, unknown_policy)

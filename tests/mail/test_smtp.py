@@ -8,6 +8,7 @@ from datetime import timedelta
 import aiosmtpd.smtp
 import pytest
 
+from activities.mail.headers import header_is_ascii
 from activities.mail.smtp import SmtpClient
 from activities.ports import SmtpFailure
 from models.delivery import Phase
@@ -22,7 +23,6 @@ from tests.mail.smtp_kit import (
     failure_of,
     transact,
 )
-from tests.smtp_connection import EXTENSIONS
 from tests.smtp_server import SmtpServer
 
 # --- a mail, and many -----------------------------------------------------------------------------
@@ -255,18 +255,127 @@ async def test_smtputf8_missing():
         assert (await deliver(endpoint(server.port), recipients=("fry@straße.example",))).accepted
 
 
-async def test_a_mail_with_international_header_fields_needs_smtputf8():
-    content = "To: フライ@x.example\r\n\r\nhello\r\n".encode()
-    async with SmtpServer(extensions=EXTENSIONS) as server:
+UTF8_HEADER = "To: フライ@x.example\r\n\r\nhello\r\n".encode()
+UTF8_BODY = "To: you@x.example\r\n\r\nGrüße\r\n".encode()
+
+
+async def mail_line(
+    content: bytes,
+    *recipients: str,
+    extensions: tuple[str, ...],
+    sender: str = SENDER,
+) -> str:
+    """The MAIL command for a mail that arrived as it is."""
+    async with SmtpServer(extensions=extensions) as server:
         async with SmtpClient().session(endpoint(server.port)) as session:
-            await session.envelope(SENDER, [RCPT], len(content), ascii_only=False)
+            await session.envelope(
+                sender,
+                recipients or [RCPT],
+                len(content),
+                ascii_only=content.isascii(),
+                ascii_header=header_is_ascii(content),
+            )
             await session.body(content)
-            await session.end_of_data(PATIENCE)
+            assert (await session.end_of_data(PATIENCE)).accepted
         assert server.accepted[0].content == content
-        commands = " ".join(server.connections[0].commands)
-        assert "SMTPUTF8 BODY=8BITMIME" in commands
-    async with SmtpServer(extensions=()) as server:
+        return next(c for c in server.connections[0].commands if c.startswith("MAIL"))
+
+
+async def missing(
+    content: bytes, *recipients: str, extensions: tuple[str, ...], sender: str = SENDER
+) -> SmtpFailure:
+    """The failure of a mail that this server can never take; it hears nothing of it."""
+    async with SmtpServer(extensions=extensions) as server:
         async with SmtpClient().session(endpoint(server.port)) as session:
-            with pytest.raises(SmtpFailure) as refused:
-                await session.envelope(SENDER, [RCPT], len(content), ascii_only=False)
-        assert refused.value.type is ErrorType.CAPABILITY_MISSING
+            with pytest.raises(SmtpFailure) as caught:
+                await session.envelope(
+                    sender,
+                    recipients or [RCPT],
+                    len(content),
+                    ascii_only=content.isascii(),
+                    ascii_header=header_is_ascii(content),
+                )
+            assert caught.value.type is ErrorType.CAPABILITY_MISSING
+            assert not caught.value.temporary
+            assert (await transact(session)).accepted
+        assert sum(c.startswith("MAIL") for c in server.connections[0].commands) == 1
+        return caught.value
+
+
+@pytest.mark.parametrize(
+    ("content", "recipient", "extensions", "parameters"),
+    [
+        (MAIL, RCPT, (), ""),
+        (MAIL, RCPT, ("8BITMIME", "SMTPUTF8"), ""),
+        (MAIL, "fry@straße.example", (), ""),
+        (MAIL, "フライ@x.example", ("SMTPUTF8", "8BITMIME"), " SMTPUTF8"),
+        (UTF8_BODY, RCPT, ("8BITMIME",), " BODY=8BITMIME"),
+        (UTF8_BODY, RCPT, ("8BITMIME", "SMTPUTF8"), " BODY=8BITMIME"),
+        (UTF8_BODY, RCPT, ("SMTPUTF8",), " BODY=8BITMIME"),
+        (UTF8_BODY, "フライ@x.example", ("SMTPUTF8",), " SMTPUTF8 BODY=8BITMIME"),
+        (UTF8_HEADER, RCPT, ("SMTPUTF8", "8BITMIME"), " SMTPUTF8 BODY=8BITMIME"),
+    ],
+)
+async def test_only_what_a_mail_needs_is_asked_for(content, recipient, extensions, parameters):
+    line = await mail_line(content, recipient, extensions=extensions)
+    assert line == f"MAIL FROM:<{SENDER}>{parameters}"
+
+
+@pytest.mark.parametrize(
+    ("content", "recipient", "sender", "extensions", "name"),
+    [
+        (UTF8_BODY, RCPT, SENDER, (), "8BITMIME"),
+        (UTF8_BODY, "フライ@x.example", SENDER, ("8BITMIME",), "SMTPUTF8"),
+        (UTF8_HEADER, RCPT, SENDER, ("8BITMIME",), "SMTPUTF8"),
+        (MAIL, "フライ@x.example", SENDER, ("8BITMIME",), "SMTPUTF8"),
+        (MAIL, RCPT, "フライ@x.example", ("8BITMIME",), "SMTPUTF8"),
+    ],
+)
+async def test_what_a_server_lacks_is_named(content, recipient, sender, extensions, name):
+    failure = await missing(content, recipient, sender=sender, extensions=extensions)
+    assert failure.phase is Phase.MAIL
+    assert name in failure.message
+
+
+async def test_an_unknown_header_counts_as_the_content_does():
+    async with (
+        SmtpServer(extensions=("8BITMIME",)) as server,
+        SmtpClient().session(endpoint(server.port)) as session,
+    ):
+        with pytest.raises(SmtpFailure) as caught:
+            await session.envelope(SENDER, [RCPT], 1, ascii_only=False)
+        assert caught.value.type is ErrorType.CAPABILITY_MISSING
+
+
+@pytest.mark.parametrize("extensions", [("PIPELINING",), ()])
+async def test_one_international_address_does_not_keep_a_mail_from_the_others(extensions):
+    other = "フライ@x.example"
+    async with SmtpServer(extensions=extensions) as server:
+        async with SmtpClient().session(endpoint(server.port)) as session:
+            replies = await session.envelope(SENDER, [other, RCPT], len(MAIL))
+            assert (replies[other].code, replies[other].enhanced_code) == (553, "5.6.7")
+            assert "SMTPUTF8" in replies[other].text
+            assert replies[RCPT].accepted
+            await session.body(MAIL)
+            assert (await session.end_of_data(PATIENCE)).accepted
+        assert [mail.rcpts for mail in server.accepted] == [[RCPT]]
+
+
+async def test_too_many_recipients_for_one_mail_come_with_the_next_one():
+    codes: dict[str, int | str] = {
+        "first@x.example": 250,
+        "old@x.example": "552 too many recipients",
+        "new@x.example": "452 4.5.3 too many recipients",
+        "full@x.example": "552 5.2.2 mailbox full",
+    }
+    async with (
+        SmtpServer(recipients=codes) as server,
+        SmtpClient().session(endpoint(server.port)) as session,
+    ):
+        replies = await session.envelope(SENDER, list(codes), len(MAIL))
+        assert [replies[a].code for a in codes] == [250, 452, 452, 552]
+        assert replies["old@x.example"].temporary
+        assert not replies["full@x.example"].temporary
+        await session.reset()
+        alone = await session.envelope(SENDER, ["old@x.example"], len(MAIL))
+        assert alone["old@x.example"].code == 552  # nobody before it: no limit was reached

@@ -21,6 +21,7 @@ from activities.mail.compose import compose, new_internet_message_id
 from activities.ports import ComposedMail
 from models.addresses import Mailbox, needs_smtputf8, wire_address
 from models.errors import ConnectorError, ErrorType
+from models.header_fields import ListUnsubscribe
 from models.message import Attachment, AttachmentPosition, EmailMessage
 
 MESSAGE_ID = "<0190b8a4@example.org>"
@@ -219,7 +220,8 @@ def test_every_accepted_address_reads_back(local: str, domain: str) -> None:
 CONTROLS = [chr(n) for n in range(32)] + ["\x7f", "\x85", "\u2028", "\u2029", "\r\n", "\r\n "]
 EXPECTED_FIELDS = {
     "Message-ID", "Date", "From", "Reply-To", "To", "Cc", "Subject", "MIME-Version", "Content-Type",
-    "Content-Transfer-Encoding", "Content-Disposition",
+    "Content-Transfer-Encoding", "Content-Disposition", "In-Reply-To", "References",
+    "List-Unsubscribe", "Comments", "Keywords", "List-Id", "X-Own",
 }  # fmt: skip
 
 
@@ -233,6 +235,8 @@ def _with(changes: dict[str, Any], *, checked: bool) -> EmailMessage:
         values["from_address"] = Mailbox.model_construct(**values["from_address"])
     if "attachments" in values:
         values["attachments"] = [Attachment.model_construct(**a) for a in values["attachments"]]
+    if "list_unsubscribe" in values:
+        values["list_unsubscribe"] = ListUnsubscribe.model_construct(**values["list_unsubscribe"])
     return EmailMessage.model_construct(**values)
 
 
@@ -248,6 +252,16 @@ INJECTIONS: dict[str, Any] = {
     "from_address address": lambda t: {"from_address": {"address": f"{t}@e.org"}},
     "from_display_name": lambda t: {"from_display_name": t},
     "subject": lambda t: {"subject": t},
+    "in_reply_to": lambda t: {"in_reply_to": f"<{t}@e.org>"},
+    "references": lambda t: {"references": ["<a@e.org>", f"<{t}@e.org>"]},
+    "unsubscribe url": lambda t: {"list_unsubscribe": {"url": f"https://e.org/{t}"}},
+    "unsubscribe mailto": lambda t: {"list_unsubscribe": {"mailto": f"mailto:a@e.org?subject={t}"}},
+    "header name": lambda t: {"headers": {t: "y"}},
+    "header of another's name": lambda t: {"headers": {f"X-{t}": "y"}},
+    "header in text": lambda t: {"headers": {"Comments": t}},
+    "header in phrases": lambda t: {"headers": {"Keywords": f"a, {t}"}},
+    "header in a token": lambda t: {"headers": {"List-Id": f"<{t}.e.org>"}},
+    "header of one's own": lambda t: {"headers": {"X-Own": t}},
     "attachment name": lambda t: {"attachments": [{"name": t, "content": ""}]},
     "attachment type": lambda t: {
         "attachments": [{"name": "a", "content_type": f"text/{t}", "content": ""}]
@@ -302,6 +316,10 @@ def sent_or_refused(
         ("message.cc", {"cc": [{"address": "a\r\nb@e.org"}]}, {}),
         ("message.reply_to", {"reply_to": [{"address": "a@e org"}]}, {}),
         ("message.from_address", {"from_address": {"address": "a@e org"}}, {}),
+        ("message.references", {"in_reply_to": "<ü@e.org>"}, {}),
+        ("message.list_unsubscribe", {"list_unsubscribe": {"url": "https://ü"}}, {}),
+        ("message.headers", {"headers": {"Bcc": "a@e.org"}}, {}),
+        ("message.headers", {"headers": {"X-A": "a\r\nb"}}, {}),
         ("message.plain_body", {"plain_body": "\ud800"}, {}),
         ("message.content", {"content": "\ud800"}, {}),
         (

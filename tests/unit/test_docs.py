@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.custom_headers import ALLOWED
 from models.errors import TEMPORARY, ErrorType
 from models.metrics import METRICS
 from models.settings import Settings
@@ -38,6 +39,11 @@ def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     for name in Settings.model_fields:
         assert f"`EMAIL_CONNECTOR_{name.upper()}`" in page, name
+
+
+def test_every_header_field_that_may_be_set_is_documented() -> None:
+    page = (ROOT / "docs" / "how-to" / "sending.md").read_text().lower()
+    assert [name for name in ALLOWED if f"`{name}`" not in page] == []
 
 
 def test_every_metric_is_documented_with_its_kind_and_labels() -> None:
