@@ -158,7 +158,8 @@ class SendingActivities:
                 try:
                     await self._transaction(session, ticket, raw, progress)
                 finally:
-                    progress.phase = session.phase
+                    # AUTH: the refusal of every recipient was followed by RSET.
+                    progress.phase = Phase.RCPT if session.phase is Phase.AUTH else session.phase
         except ConnectorError as error:
             progress.phase = getattr(error, "phase", progress.phase)
             progress.error = Failure.of(error).model_copy(update={"phase": progress.phase})

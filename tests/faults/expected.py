@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from models.delivery import Phase
 from models.errors import ErrorType
 
 
@@ -170,6 +171,26 @@ TABLE: dict[tuple[str, str], Expected] = {
     ("quit", "5xx"): _sent("TAKEN"),
     ("quit", "garbage"): _sent("TAKEN"),
 }  # fmt: skip
+
+PHASES: dict[str, frozenset[Phase]] = {
+    "connect": frozenset({Phase.CONNECT, Phase.BANNER}),
+    "banner": frozenset({Phase.BANNER}),
+    "ehlo": frozenset({Phase.EHLO}),
+    "starttls": frozenset({Phase.STARTTLS}),
+    "tls": frozenset({Phase.STARTTLS, Phase.CONNECT}),
+    "auth": frozenset({Phase.AUTH}),
+    "mail": frozenset({Phase.MAIL}),
+    "rcpt": frozenset({Phase.RCPT}),
+    "data": frozenset({Phase.DATA}),
+    "body": frozenset({Phase.BODY}),
+    # Silence before the dot is waited for behind it.
+    "before_dot": frozenset({Phase.BODY, Phase.DOT, Phase.REPLY}),
+    # With a verdict it is done.
+    "after_dot": frozenset({Phase.DOT, Phase.REPLY, Phase.DONE}),
+    "reply": frozenset({Phase.DOT, Phase.REPLY, Phase.DONE}),
+    "quit": frozenset({Phase.DONE}),
+}
+"""How far the ledger may say that a transaction got, by the stage at which the server failed."""
 
 ON_A_TLS_PORT: dict[tuple[str, str], Expected] = {
     # Said before the handshake: in clear.
