@@ -25,7 +25,7 @@ from tests.faults.world import World
 async def matrix(world: World, *modes: str) -> list[dict[str, Any]]:
     """Rows of all cells of some modes, or of all."""
     wanted = cells(*modes)
-    found = await asyncio.gather(*map(world.run, wanted))
+    found = await asyncio.gather(*map(world.run, wanted), return_exceptions=True)
     return [row(cell, what) for cell, what in zip(wanted, found, strict=True)]
 
 

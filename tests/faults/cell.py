@@ -117,13 +117,14 @@ def faults_of(cell: Cell, found: Found) -> list[str]:
     return wrong
 
 
-def row(cell: Cell, found: Found) -> dict[str, Any]:
+def row(cell: Cell, found: Found | BaseException) -> dict[str, Any]:
     """A cell as it stands in the results."""
     expected = cell.expected
+    begin = {**asdict(cell), "expected": expected.label, "why": expected.why}
+    if isinstance(found, BaseException):  # the activity may not raise, whatever a server does
+        return {**begin, "found": "raised", "wrong": [f"{type(found).__name__} was raised"]}
     return {
-        **asdict(cell),
-        "expected": expected.label,
-        "why": expected.why,
+        **begin,
         "found": found.label,
         "error_type": found.type,
         "code": found.code,
