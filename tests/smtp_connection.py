@@ -253,7 +253,9 @@ class Connection:
     async def _start_tls(self) -> None:
         if self._server.tls is None:
             raise ValueError("no certificate")
-        if await self._faulty("tls"):
+        if way := self._server.fault("tls"):
+            await self._fill()  # the ClientHello: before it, all that comes is thrown away
+            await self._do("tls", way)
             while True:
                 await self._fill()
         await self._writer.start_tls(self._server.tls)

@@ -115,10 +115,10 @@ class SmtpServer:
     async def __aenter__(self) -> Self:
         if self._ledger_path is not None:
             self._ledger = self._ledger_path.open("a", encoding="utf-8")
-        listener = socket.create_server((self.host, self.port))
+        self._server = await asyncio.start_server(self._serve, self.host, self.port)
+        listener = self._server.sockets[0]
         if self._buffer is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
-        self._server = await asyncio.start_server(self._serve, sock=listener)
         self.port = listener.getsockname()[1]
         return self
 
