@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 LARGE_BYTES = 12_000_000
 """Of the attachment in cells of stage ``body``; 16 MB on the wire, more than kernels keep."""
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 4.0
 """For each command and for the reply after the dot."""
 _AT_ONCE = 12
 _NOTICE_SECONDS = 0.1
