@@ -7,7 +7,7 @@ PY := .venv/bin/python
 TEST_PROCESSES ?= 2
 TESTS_OF_THE_STORE := tests/unit tests/store tests/e2e tests/starter tests/endpoints tests/chaos
 
-.PHONY: help demo up check test chaos bench measure schemas lock clean
+.PHONY: help demo up check test chaos faults bench measure schemas lock clean
 
 help:
 	@echo "make demo     show the engine at work, once, with an embedded mail server"
@@ -15,6 +15,7 @@ help:
 	@echo "make check    format, lint, types, import rules, unit tests"
 	@echo "make test     the whole test suite, with real servers"
 	@echo "make chaos    kill and freeze workers at every step"
+	@echo "make faults   a mail server that fails at every stage in every way"
 	@echo "make bench    the benchmarks"
 	@echo "make measure  the correctness measurements"
 	@echo "make schemas  write the JSON Schemas of the contract"
@@ -52,6 +53,10 @@ chaos: .venv/.synced
 	$(PY) -m tools.servers install
 	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
 		$(PY) -m pytest -m chaos tests/chaos
+
+# What is right in each cell stands in tests/faults/expected.py. Half a minute.
+faults: .venv/.synced
+	$(PY) -m tests.faults
 
 bench: .venv/.synced
 	$(PY) -m benchmarks

@@ -64,6 +64,8 @@ def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for name, value in figures.items():
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            rows.append((f"{prefix}{name}", f"{len(value)} rows, in the JSON file"))
         else:
             rows.append((f"{prefix}{name}", value))
     return rows

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from tests.smtp_server import SmtpServer
 
 REFUSALS = {
-    "connect": ("421 4.3.2 too busy", "554 5.3.2 no service"),
+    "connect": ("421 4.3.2 too busy", "521 5.3.2 no mail here"),
     "banner": ("421 4.3.2 too busy", "554 5.3.2 no service"),
     "ehlo": ("421 4.3.2 too busy", "550 5.7.1 not you"),
     "starttls": ("454 4.7.0 TLS not available", "501 5.5.4 no TLS"),
+    "tls": ("421 4.3.2 too busy", "554 5.3.2 no service"),
     "auth": ("454 4.7.0 no directory", "535 5.7.8 bad credentials"),
     "mail": ("451 4.3.0 not now", "550 5.7.1 sender refused"),
     "rcpt": ("451 4.7.1 greylisted, try again in 5 minutes", "550 5.1.1 no such user"),
@@ -31,9 +32,10 @@ REFUSALS = {
 }
 """Stages in order, and what 4xx and 5xx say there.
 
-``body``: the first bytes of the content are here. ``before_dot``: all of it is (by SIZE=), or even
-the dot; not accepted. ``after_dot``: the dot is here; not accepted. ``reply``: as a 4xx or 5xx not
-accepted; else accepted and in the ledger, only the reply is missing.
+``connect``: the connection ends as well; at ``banner`` it stays. ``tls``: in clear, instead of the
+handshake. ``body``: the first bytes of the content are here. ``before_dot``: all of it is (by
+SIZE=), or even the dot; not accepted. ``after_dot``: the dot is here; not accepted. ``reply``: as a
+4xx or 5xx not accepted; else accepted and in the ledger, only the reply is missing.
 """
 WAYS = ("rst", "fin", "hang", "4xx", "5xx", "garbage")
 GARBAGE = b"\xff\x00?? <html>no SMTP\r\n"
@@ -76,7 +78,7 @@ class Connection:
         if self._server.implicit_tls:
             await self._start_tls()
         if await self._faulty("banner"):
-            return
+            return await self._until_quit()
         await self._say("220 test.example ESMTP")
         while True:
             line = await self._line()
@@ -187,6 +189,12 @@ class Connection:
         self.ended = "quit"
         raise _GoneError
 
+    async def _until_quit(self) -> None:
+        """What RFC 5321 §3.1 asks of a server that has refused with its greeting."""
+        while not (await self._line()).upper().startswith("QUIT"):
+            await self._say("503 5.5.1 bad sequence")
+        await self._say("221 2.0.0 bye")
+
     # --- bytes ------------------------------------------------------------------------------------
 
     async def _content(self) -> bytes | None:
@@ -200,7 +208,8 @@ class Connection:
             end = data.find(b"\r\n.\r\n", searched)
             searched = max(0, len(data) - 4)
             here = end >= 0 or (self._size is not None and len(data) - 2 >= self._size)
-            for stage, due in (("body", len(data) > 2), ("before_dot", here)):
+            amidst = len(data) - 2 > self._server.body_after
+            for stage, due in (("body", amidst), ("before_dot", here)):
                 if due and stage in pending:
                     pending.remove(stage)
                     refused = await self._faulty(stage) or refused
@@ -244,6 +253,11 @@ class Connection:
     async def _start_tls(self) -> None:
         if self._server.tls is None:
             raise ValueError("no certificate")
+        if way := self._server.fault("tls"):
+            await self._fill()  # the ClientHello: before it, all that comes is thrown away
+            await self._do("tls", way)
+            while True:
+                await self._fill()
         await self._writer.start_tls(self._server.tls)
         self.over_tls = True
         self._buffer.clear()
@@ -258,6 +272,7 @@ class Connection:
         return True
 
     async def _do(self, stage: str, way: str) -> None:
+        self._server.struck.set()
         match way:
             case "hang":
                 await asyncio.Event().wait()

@@ -21,6 +21,7 @@ import json
 import random
 import re
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -63,7 +64,11 @@ class Accepted:
 
 
 class SmtpServer:
-    """See the module. ``recipients``: a code or a whole reply line by address."""
+    """See the module. ``recipients``: a code or a whole reply line by address.
+
+    ``body_after``: octets of the content before stage ``body``. ``buffer``: octets that the kernel
+    keeps for a server that does not read (SO_RCVBUF). ``struck`` is set by the first fault.
+    """
 
     def __init__(
         self,
@@ -78,6 +83,8 @@ class SmtpServer:
         after_starttls: bytes = b"",
         replies: dict[str, str] | None = None,
         delay_ms: tuple[float, float] = (0, 0),
+        body_after: int = 0,
+        buffer: int | None = None,
         ledger: Path | None = None,
         record: bool = True,
         host: str = "127.0.0.1",
@@ -93,6 +100,9 @@ class SmtpServer:
         self.after_starttls = after_starttls
         self.replies = {verb.upper(): text for verb, text in (replies or {}).items()}
         self.delay_ms = delay_ms
+        self.body_after = body_after
+        self.struck = asyncio.Event()
+        self._buffer = buffer
         self.record = record
         self.host, self.port = host, port
         self.accepted: list[Accepted] = []
@@ -106,7 +116,10 @@ class SmtpServer:
         if self._ledger_path is not None:
             self._ledger = self._ledger_path.open("a", encoding="utf-8")
         self._server = await asyncio.start_server(self._serve, self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = self._server.sockets[0]
+        if self._buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
+        self.port = listener.getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

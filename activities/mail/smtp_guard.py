@@ -51,7 +51,9 @@ def wire_path(address: str, field: str) -> bytes:
     above 127 in the result tell that the server must offer SMTPUTF8 (RFC 6531).
     """
     local, _, domain = address.rpartition("@")
-    if _UNSAFE.search(address) or not domain or not _LOCAL.fullmatch(local):
+    # Between quotation marks a space belongs to the address (RFC 5321 §4.1.2, qtextSMTP).
+    visible = local.replace(" ", "") if local.startswith('"') else local
+    if _UNSAFE.search(visible + domain) or not domain or not _LOCAL.fullmatch(local):
         raise _invalid(field, Phase.MAIL)
     try:
         domain = domain_to_ascii(domain)

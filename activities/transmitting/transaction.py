@@ -101,7 +101,8 @@ class Transaction(Generic[T]):
         try:
             await self._run(session, ticket, raw, progress)
         finally:
-            progress.phase = session.phase
+            # AUTH: the refusal of every recipient was followed by RSET.
+            progress.phase = Phase.RCPT if session.phase is Phase.AUTH else session.phase
 
     async def _run(self, session: SmtpSession, ticket: T, raw: bytes, progress: Progress) -> None:
         if ticket.dsn is not None and ticket.dsn.asked and "DSN" not in session.capabilities:

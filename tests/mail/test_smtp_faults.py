@@ -63,7 +63,7 @@ CELLS = [
     for mode, (security, _) in MODES.items()
     for stage in REFUSALS
     for way in WAYS
-    if stage != "starttls" or security is Security.STARTTLS
+    if stage != "tls" and (stage != "starttls" or security is Security.STARTTLS)
 ]
 
 
