@@ -103,8 +103,8 @@ async def running(
         settling=Settling(store.database, store.accounts, connector),
     )
     accounts = AccountActivities(store.database, readers, store.accounts, transport, connector)
-    reading = ReadingActivities(store.database, store.links)
-    callbacks = CallbackActivities(runs)
+    reading = ReadingActivities(store.database, store.links, store.accounts)
+    callbacks = CallbackActivities(runs, store.database, store.callbacks)
     web = WebClient(
         EgressGuard(settings.egress_allow),
         ca_file=str(settings.ca_file) if settings.ca_file else None,
@@ -169,7 +169,10 @@ async def running(
                 sending.settle_delivery,
                 mailbox.close_retrieval,
                 reading.read_message,
+                reading.read_errors,
                 callbacks.read_callback_state,
+                callbacks.read_outcome,
+                callbacks.record_callback_failure,
                 webhooks.open_webhook,
                 webhooks.close_webhook,
             ],

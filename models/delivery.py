@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from models.account import UnknownPolicy
 from models.base import Payload, Reference, Request, UtcDatetime
+from models.callback import Callback, CallbackKind
 from models.failure import Failure
 from models.message import EmailMessage
 
@@ -96,6 +97,8 @@ class SendEmailInput(Request):
     message: EmailMessage
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     unknown_policy: UnknownPolicy | None = None
+    on_email_sent: Callback | None = None
+    on_send_failed: Callback | None = None
 
 
 class SendEmailResult(Payload):
@@ -108,6 +111,8 @@ class SendEmailResult(Payload):
     attempts: int
     sent_at: UtcDatetime | None = None
     error: Failure | None = None
+    callbacks_failed: list[CallbackKind] = Field(default_factory=list)
+    """Callbacks that nobody acknowledged; they change nothing about the mail."""
 
 
 class ComposeInput(Payload):

@@ -17,6 +17,8 @@ class Failure(Payload):
     code: int | None = None
     enhanced_code: str | None = None
     retry_after_seconds: int | None = None
+    explanation: str | None = None
+    """``message`` without a peer's words; absent when nobody has told them apart."""
 
     @classmethod
     def of(cls, error: ConnectorError) -> Failure:
@@ -34,4 +36,5 @@ class Failure(Payload):
             retry_after_seconds=int(error.retry_after.total_seconds())
             if error.retry_after
             else None,
+            explanation=error.explanation,
         )

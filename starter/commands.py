@@ -28,8 +28,11 @@ from models.mailbox import (
 )
 from models.message import GetEmailMessageInput, GetEmailMessageResult
 from models.names import Query, TaskQueue, WorkflowType
+from models.outcome import NotifySendOutcomeResult
+from models.system_error import GetSystemErrorInput, GetSystemErrorResult
 from models.webhook import DeliverWebhookInput, DeliverWebhookResult
 from starter.failures import connector_error, silent_temporal
+from starter.run_ending import cancel_run, is_running
 from starter.run_filter import RunFilter
 from starter.run_list import ListedRun, list_runs
 
@@ -42,6 +45,8 @@ RESULTS: dict[str, type[Payload]] = {
     WorkflowType.GET_FOLDER_NAMES: GetFolderNamesResult,
     WorkflowType.CHECK_SERVER_CONNECTION: CheckServerConnectionResult,
     WorkflowType.DELIVER_WEBHOOK: DeliverWebhookResult,
+    WorkflowType.NOTIFY_SEND_OUTCOME: NotifySendOutcomeResult,
+    WorkflowType.GET_SYSTEM_ERROR: GetSystemErrorResult,
 }
 
 # Somebody waits for the answer; without a worker the question must not outlive its asker.
@@ -144,6 +149,12 @@ class Commands:
             WorkflowType.CHECK_SERVER_CONNECTION, request, CheckServerConnectionResult, "check"
         )
 
+    async def get_system_error(self, request: GetSystemErrorInput) -> GetSystemErrorResult:
+        """Read the error log."""
+        return await self._ask(
+            WorkflowType.GET_SYSTEM_ERROR, request, GetSystemErrorResult, "errors"
+        )
+
     async def redeliver_webhook(self, request: DeliverWebhookInput) -> Run[DeliverWebhookResult]:
         """Start delivering a stored event again.
 
@@ -209,6 +220,19 @@ class Commands:
                 raise _unknown_run() from None
             return None
         return found
+
+    async def running(self, workflow_id: str, first_run_id: str) -> bool:
+        """Whether a chain of runs is still under way."""
+        with self._translated():
+            return await is_running(self._client, workflow_id, first_run_id)
+
+    async def cancel(self, workflow_id: str, first_run_id: str, *, patience: timedelta) -> None:
+        """Cancel a chain of runs and wait for its end; one that is over is left alone.
+
+        It may last longer than ``patience``, when no worker runs that could carry it out.
+        """
+        with self._translated():
+            await cancel_run(self._client, workflow_id, first_run_id, patience)
 
     @property
     def namespace(self) -> str:

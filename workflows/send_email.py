@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from models import policies
     from models.account import UnknownPolicy
+    from models.callback import CallbackKind
     from models.delivery import (
         ComposeInput,
         DeliveryReport,
@@ -27,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from models.errors import ErrorType
     from models.ids import chain_of, message_id_for_run
     from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
+    from workflows._sending_events import notify_settled
     from workflows._steps import answer, step
     from workflows._tracking import failure_tracked, track
 
@@ -76,7 +78,8 @@ class SendEmailWorkflow:
             raise
         if self._report is None or self._report.open:
             self._report = await self._settle(plan)
-        return self._result(plan, self._report)
+        failed = await notify_settled(input, plan, self._report)
+        return self._result(plan, self._report, failed)
 
     async def _compose(self, input: SendEmailInput) -> SendPlan:
         info = workflow.info()
@@ -179,7 +182,9 @@ class SendEmailWorkflow:
         return await step(ActivityName.SETTLE, request, DeliveryReport, policies.STORE_WORK)
 
     @staticmethod
-    def _result(plan: SendPlan, report: DeliveryReport) -> SendEmailResult:
+    def _result(
+        plan: SendPlan, report: DeliveryReport, callbacks_failed: list[CallbackKind]
+    ) -> SendEmailResult:
         judged = any(r.code is not None for r in report.recipients)
         if report.status is MessageStatus.FAILED and report.error and not judged:
             details = [{"field": report.error.field}] if report.error.field else []
@@ -194,4 +199,5 @@ class SendEmailWorkflow:
             attempts=report.attempts,
             sent_at=report.sent_at,
             error=report.error,
+            callbacks_failed=callbacks_failed,
         )

@@ -141,6 +141,15 @@ class Accounts:
         """The account with this id or name; raises ``AccountNotFound``."""
         return _account(self._row(session, reference))
 
+    def id_of(self, session: Session, reference: str) -> str:
+        """The id of an account; a reference that names none may be the id of a deleted one."""
+        try:
+            return self._row(session, reference).id
+        except ConnectorError as error:
+            if error.type is not ErrorType.ACCOUNT_NOT_FOUND:
+                raise
+            return reference
+
     def outgoing(self, session: Session, reference: str) -> tuple[EmailAccount, Endpoint]:
         """The account and where to send; raises ``AccountIncomplete`` without that side."""
         row = self._row(session, reference)

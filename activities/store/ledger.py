@@ -204,16 +204,20 @@ def end_attempt(
     attempt.code = error.code if error else next((v.code for v in verdicts.values()), None)
     attempt.error_type = error.type if error else None
     _judge(session, attempt, outcome)
+    refused = sum(v.state is RecipientState.FAILED for v in verdicts.values())
+    kind = ErrorType.SERVER_REFUSED if refused else None
     record(
         session,
         "late_evidence" if late else "attempt_ended",
         account_id=ticket.account_id,
         message_id=ticket.message_id,
-        error_type=error.type if error else None,
+        error_type=error.type if error else kind,
         outcome=attempt.outcome,
         phase=phase.value,
         code=attempt.code,
         epoch=ticket.epoch,
+        refused=refused or None,
+        explanation=error.explanation if error else None,
     )
     _restate(session, delivery, before)
 
@@ -287,6 +291,27 @@ def reopen_unknown(session: Session, delivery_id: str) -> None:
     _restate(session, delivery, ())
 
 
+def convert(
+    session: Session,
+    delivery_id: str,
+    states: Mapping[RecipientState, RecipientState],
+    *,
+    owner: str | None = None,
+) -> Delivery:
+    """Give recipients that are in one of ``states`` the state that stands beside it.
+
+    With an ``owner``, whoever is sending is fenced off first.
+    """
+    delivery = fence(session, delivery_id, owner) if owner else _locked(session, delivery_id)
+    before: list[str] = []
+    for recipient in _recipients(session, delivery_id):
+        wanted = states.get(RecipientState(recipient.state))
+        if wanted is not None:
+            before += _move(session, recipient, wanted)
+    _restate(session, delivery, before)
+    return delivery
+
+
 def close(
     session: Session, delivery_id: str, error: Failure | None, *, cancelled: bool = False
 ) -> None:
@@ -310,6 +335,7 @@ def close(
         message_id=delivery.message_id,
         error_type=error.type if error else None,
         status=delivery.state,
+        explanation=error.explanation if error else None,
     )
 
 
