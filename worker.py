@@ -82,7 +82,9 @@ async def running(
     runs = TemporalRuns(client, asyncio.get_running_loop())
     transport = SmtpClient(metrics=metrics, tracing=tracing)
     connector = ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing)
-    composing = ComposingActivities(store.database, store.accounts, store.content, runs, settings)
+    composing = ComposingActivities(
+        store.database, store.accounts, store.content, store.callbacks, runs, settings
+    )
     sending = SendingActivities(
         store.database,
         committer,

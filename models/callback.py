@@ -87,6 +87,13 @@ Callback = Annotated[CallbackSpec | WebhookSpec, BeforeValidator(_by_field)]
 """A workflow of the caller's own, or a webhook: the field ``workflow`` or ``webhook`` decides."""
 
 
+class SendCallbacks(Payload):
+    """Who is told of the outcome of a mail."""
+
+    on_email_sent: Callback | None = None
+    on_send_failed: Callback | None = None
+
+
 class CallbackStateInput(Payload):
     """Input of ``callbacks.read_state``."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from models.account import UnknownPolicy
 from models.base import Payload, Reference, Request, UtcDatetime
-from models.callback import Callback, CallbackKind
+from models.callback import Callback, CallbackKind, SendCallbacks
 from models.failure import Failure
 from models.message import EmailMessage
 
@@ -127,6 +127,7 @@ class ComposeInput(Payload):
     message: EmailMessage
     idempotency_key: str | None = None
     unknown_policy: UnknownPolicy | None = None
+    callbacks: SendCallbacks | None = None
 
 
 class SendPlan(Payload):

@@ -31,7 +31,8 @@ class Failure(Payload):
             temporary=error.temporary,
             field=error.field,
             phase=str(phase) if phase else None,
-            code=int(code) if code else None,
+            # IMAP's codes are words (RFC 5530), which stand in the explanation.
+            code=code if isinstance(code, int) else None,
             enhanced_code=str(enhanced) if enhanced else None,
             retry_after_seconds=int(error.retry_after.total_seconds())
             if error.retry_after

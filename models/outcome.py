@@ -13,7 +13,7 @@ from typing import Self
 from pydantic import Field
 
 from models.base import Payload, Reference, Request, UtcDatetime
-from models.callback import Callback, CallbackKind
+from models.callback import Callback, CallbackKind, SendCallbacks
 from models.delivery import (
     DeliveryReport,
     MessageStatus,
@@ -28,21 +28,6 @@ MAX_RECIPIENTS = 100
 
 _GOOD = frozenset({MessageStatus.SENT, MessageStatus.PARTIALLY_SENT})
 _BAD = frozenset({MessageStatus.FAILED, MessageStatus.PARTIALLY_SENT, MessageStatus.UNKNOWN})
-
-
-class SendCallbacks(Payload):
-    """Who is told of the outcome of a mail."""
-
-    on_email_sent: Callback | None = None
-    on_send_failed: Callback | None = None
-
-    def due(self, status: MessageStatus) -> list[tuple[CallbackKind, Callback]]:
-        """Return what is to be run for this outcome: both for a mail that was partially sent."""
-        named = (
-            (CallbackKind.ON_EMAIL_SENT, self.on_email_sent, _GOOD),
-            (CallbackKind.ON_SEND_FAILED, self.on_send_failed, _BAD),
-        )
-        return [(kind, spec) for kind, spec, statuses in named if spec and status in statuses]
 
 
 class RecipientOutcome(Payload):
@@ -140,6 +125,15 @@ class CallbackFailureInput(Payload):
     kind: CallbackKind
     account_id: str
     message_id: str
+
+
+def due(callbacks: SendCallbacks, status: MessageStatus) -> list[tuple[CallbackKind, Callback]]:
+    """Return what is to be run for this outcome: both for a mail that was partially sent."""
+    named = (
+        (CallbackKind.ON_EMAIL_SENT, callbacks.on_email_sent, _GOOD),
+        (CallbackKind.ON_SEND_FAILED, callbacks.on_send_failed, _BAD),
+    )
+    return [(kind, spec) for kind, spec, statuses in named if spec and status in statuses]
 
 
 def _shown(recipients: Sequence[RecipientResult]) -> list[RecipientOutcome]:

@@ -10,29 +10,34 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from models import policies
     from models.advice import ADVICE
-    from models.callback import CallbackKind
+    from models.callback import CallbackKind, SendCallbacks
     from models.delivery import DeliveryReport, SendEmailInput, SendPlan
     from models.failure import Failure
     from models.names import ActivityName, Direction
     from models.outcome import (
         CallbackFailureInput,
         EmailSent,
-        SendCallbacks,
         SendFailed,
         StoredOutcome,
+        due,
     )
     from workflows._callback import run_callback
     from workflows._tracking import track
+
+
+def callbacks_of(input: SendEmailInput) -> SendCallbacks | None:
+    """Who is told; None when nobody is."""
+    if input.on_email_sent is None and input.on_send_failed is None:
+        return None
+    return SendCallbacks(on_email_sent=input.on_email_sent, on_send_failed=input.on_send_failed)
 
 
 async def notify_settled(
     input: SendEmailInput, plan: SendPlan, report: DeliveryReport
 ) -> list[CallbackKind]:
     """Run the callbacks of a ``SendEmail`` whose mail has been settled, as ``notify`` does."""
-    callbacks = SendCallbacks(
-        on_email_sent=input.on_email_sent, on_send_failed=input.on_send_failed
-    )
-    if not callbacks.due(report.status):
+    callbacks = callbacks_of(input)
+    if callbacks is None or not due(callbacks, report.status):
         return []
     # The mail does not wait for its callbacks: whoever looks sees how it stands.
     track(Direction.OUTGOING, report.status)
@@ -60,7 +65,7 @@ async def notify(outcome: StoredOutcome) -> list[CallbackKind]:
     # operator has sent again has another outcome.
     key = f"{outcome.message_id}-{outcome.report.attempts}"
     cancelled = False
-    for kind, spec in outcome.callbacks.due(outcome.report.status):
+    for kind, spec in due(outcome.callbacks, outcome.report.status):
         try:
             if not cancelled:
                 await run_callback(kind, spec, key, _event(kind, outcome))

@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from models.errors import ErrorType
     from models.ids import chain_of, message_id_for_run
     from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
-    from workflows._sending_events import notify_settled
+    from workflows._sending_events import callbacks_of, notify_settled
     from workflows._steps import answer, step
     from workflows._tracking import failure_tracked, track
 
@@ -91,6 +91,7 @@ class SendEmailWorkflow:
             message=input.message,
             idempotency_key=input.idempotency_key,
             unknown_policy=input.unknown_policy,
+            callbacks=callbacks_of(input),
         )
         return await answer(ActivityName.COMPOSE, request, SendPlan, policies.STORE_WORK)
 

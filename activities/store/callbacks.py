@@ -7,8 +7,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from activities.crypto.secretbox import SecretBox
-from models.callback import WebhookSpec
-from models.outcome import SendCallbacks
+from models.callback import SendCallbacks, WebhookSpec
 
 
 class StoredCallbacks:
@@ -21,10 +20,10 @@ class StoredCallbacks:
     def __init__(self, box: SecretBox) -> None:
         self._box = box
 
-    def pack(self, callbacks: SendCallbacks) -> dict[str, Any] | None:
+    def pack(self, callbacks: SendCallbacks | None) -> dict[str, Any] | None:
         """Return ``callbacks`` for the column; None when nobody is to be told."""
         packed: dict[str, Any] = {}
-        for kind, spec in callbacks:
+        for kind, spec in callbacks or ():
             if spec is None:
                 continue
             packed[kind] = spec.model_dump(mode="json")

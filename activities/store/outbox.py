@@ -88,8 +88,12 @@ def insert(
     mail: ComposedMail,
     content: Sequence[dict[str, Any]],
     used_refs: Sequence[str],
+    callbacks: dict[str, Any] | None = None,
 ) -> Outgoing:
-    """Insert a composed mail; ``content[0]`` holds its bytes."""
+    """Insert a composed mail; ``content[0]`` holds its bytes.
+
+    ``callbacks`` are those of the mail as ``StoredCallbacks`` packs them.
+    """
     now = datetime.now(UTC)
     message_id = request.message_id
     # Two workflows with one idempotency key may get here at once, or two attempts of one: the
@@ -105,6 +109,7 @@ def insert(
                 "identity": identity_of(request),
                 "request_hash": request_hash(request),
                 "driver": request.driver,
+                "callbacks": callbacks,
                 "status": MessageStatus.QUEUED,
                 "internet_message_id": mail.internet_message_id,
                 "subject": mail.subject[:2000],

@@ -121,9 +121,9 @@ def _twice(report: DeliveryReport, *, again: bool) -> str | None:
     states = [r.state for r in report.recipients]
     sent, unknown = states.count(RecipientState.SENT), states.count(RecipientState.UNKNOWN)
     if again and sent:
-        return f"{sent} recipients got this mail, and will get it a second time"
+        return f"{sent} of {len(states)} recipients got this mail, and get it a second time"
     if unknown:
-        return f"whether {unknown} recipients got this mail is unknown; they may get it twice"
+        return f"{unknown} of {len(states)} recipients may have got this mail, and may get it twice"
     return None
 
 

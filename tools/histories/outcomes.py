@@ -9,9 +9,8 @@ from typing import Any
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 
-from models.callback import CallbackSpec
+from models.callback import CallbackSpec, SendCallbacks
 from models.names import WorkflowType
-from models.outcome import SendCallbacks
 from models.tables import Message
 from tools.histories.stage import CONSUMER, Run, Stage, callback, case, mail
 from tools.histories.webhooks import receiver
@@ -42,7 +41,7 @@ async def _told_by_webhook(stage: Stage) -> Run:
 @case("SendEmail/cancelled_while_telling")
 async def _cancelled_while_telling(stage: Stage) -> Run:
     handle = await stage.start(SEND, mail(stage.account()[0]) | {"on_email_sent": callback("Hang")})
-    while not await _has_child(handle):
+    while not await _has_child(handle):  # noqa: ASYNC110 - nothing tells us
         await asyncio.sleep(0.05)
     await handle.cancel()
     with suppress(WorkflowFailureError):
