@@ -120,8 +120,13 @@ class ComposingActivities:
             )
 
     def _drives(self, message_id: str, driver: str) -> bool:
-        """Whether ``driver`` sends the mail; one whose sender is over is taken over."""
+        """Whether ``driver`` sends the mail; one whose sender is over is taken over.
+
+        What an operator has put into the queue is sent from there.
+        """
         with self._database.read() as session:
+            if outbox.is_queued(session, message_id):
+                return False
             current = outbox.driver_of(session, message_id)
         if current == driver:
             return True

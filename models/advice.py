@@ -130,7 +130,7 @@ ADVICE: dict[ErrorType, Advice] = {
     ),
     ErrorType.CALLBACK_FAILED: Advice(
         "the callback failed, hung or found no worker, the webhook became a dead letter",
-        "repair it; the mails come again",
+        "repair it; retrieved mails come again, a sent mail keeps its result",
     ),
     ErrorType.EGRESS_REFUSED: Advice(
         "a webhook's host is not public, or not reached by https",

@@ -36,9 +36,10 @@ _AGAIN_ALL = {**_AGAIN, RecipientState.SENT: RecipientState.PENDING}
 _ARRIVED = {RecipientState.UNKNOWN: RecipientState.SENT}
 
 
-def delivery_of(session: Session, message_id: str) -> Delivery:
+def delivery_of(session: Session, message_id: str, *, lock: bool = False) -> Delivery:
     """The delivery of an outgoing mail; raises ``MessageNotFound``."""
-    found = session.exec(select(Delivery).where(Delivery.message_id == message_id)).first()
+    query = select(Delivery).where(Delivery.message_id == message_id)
+    found = session.exec(query.with_for_update() if lock else query).first()
     if found is None:
         raise ConnectorError(
             ErrorType.MESSAGE_NOT_FOUND,
@@ -69,7 +70,7 @@ def resend(
     Raises:
         ConnectorError: ``StateConflict`` when there is nobody to send it to.
     """
-    delivery = delivery_of(session, message_id)
+    delivery = delivery_of(session, message_id, lock=True)
     found = _states(session, delivery)
     reopened = _AGAIN_ALL if again else _AGAIN
     if not found.intersection(reopened):
@@ -96,7 +97,7 @@ def mark_sent(session: Session, message_id: str) -> DeliveryReport:
     Raises:
         ConnectorError: ``StateConflict`` when no recipient's outcome is unknown.
     """
-    delivery = delivery_of(session, message_id)
+    delivery = delivery_of(session, message_id, lock=True)
     found = _states(session, delivery)
     if RecipientState.UNKNOWN not in found:
         if found == {RecipientState.SENT}:
@@ -123,7 +124,7 @@ def cancel(session: Session, message_id: str) -> DeliveryReport:
     Raises:
         ConnectorError: ``StateConflict`` when nothing is left to cancel.
     """
-    delivery = delivery_of(session, message_id)
+    delivery = delivery_of(session, message_id, lock=True)
     if not _states(session, delivery) & OPEN_STATES:
         if delivery.state == MessageStatus.CANCELLED:
             return ledger.report(session, delivery.id)

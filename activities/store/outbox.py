@@ -181,6 +181,11 @@ def insert(
     )
 
 
+def is_queued(session: Session, message_id: str) -> bool:
+    """Whether the queue sends a mail."""
+    return session.exec(select(Delivery.queued).where(Delivery.message_id == message_id)).one()
+
+
 def driver_of(session: Session, message_id: str) -> str:
     """The chain that sends a mail."""
     return session.exec(select(Message.driver).where(Message.id == message_id)).one() or ""

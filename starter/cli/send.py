@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from models.account import UnknownPolicy
 from models.base import Payload
+from models.callback import CallbackKind
 from models.delivery import MessageStatus, SendEmailInput, SendEmailResult
 from models.message import MAX_INLINE_BYTES, AttachmentPosition
 from starter.attachments import File, attach
+from starter.cli.callbacks import callback_option, callback_spec
 from starter.cli.files import invalid, read_text
 from starter.cli.waiting import watch_sending
 from starter.commands import Run
@@ -60,6 +62,18 @@ def send(
         UnknownPolicy | None,
         typer.Option("--unknown-policy", help="Overrides the account's policy.", metavar="POLICY"),
     ] = None,
+    on_email_sent: Annotated[
+        str | None,
+        callback_option(
+            CallbackKind.ON_EMAIL_SENT,
+            "Workflow to run, or URL to post to, once a server took the mail; append :plain to the "
+            "queue of a worker without our payload key.",
+        ),
+    ] = None,
+    on_send_failed: Annotated[
+        str | None,
+        callback_option(CallbackKind.ON_SEND_FAILED, "The same once it failed or is unknown."),
+    ] = None,
     no_wait: NoWaitFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -82,14 +96,18 @@ def send(
         "plain_body": text,
         "from_address": sender,
     }
+    callbacks = {
+        "on_email_sent": callback_spec(on_email_sent),
+        "on_send_failed": callback_spec(on_send_failed),
+    }
     # Validated without the files first: a mistyped address must not store them.
-    request = _request(account, message, idempotency_key, unknown_policy)
+    request = _request(account, message, idempotency_key, unknown_policy, **callbacks)
     settings = load_settings()
     if files:
         room = MAX_INLINE_BYTES - len(content or "") - len(text or "")
         with opened_store(settings) as store:
             message["attachments"] = attach(files, store, room=room, key=idempotency_key)
-        request = _request(account, message, idempotency_key, unknown_policy)
+        request = _request(account, message, idempotency_key, unknown_policy, **callbacks)
 
     async def work() -> tuple[Run[SendEmailResult], SendEmailResult | None]:
         commands = await connected(settings)
@@ -106,7 +124,11 @@ def send(
 
 
 def _request(
-    account: str, message: dict[str, Any], key: str | None, policy: UnknownPolicy | None
+    account: str,
+    message: dict[str, Any],
+    key: str | None,
+    policy: UnknownPolicy | None,
+    **options: Any,
 ) -> SendEmailInput:
     try:
         return SendEmailInput.model_validate(
@@ -115,6 +137,7 @@ def _request(
                 "message": message,
                 "idempotency_key": key,
                 "unknown_policy": policy,
+                **options,
             }
         )
     except ValidationError as error:
@@ -154,6 +177,7 @@ def show_sent(output: Output, result: SendEmailResult) -> None:
             "attempts": result.attempts,
             "sent": result.sent_at,
             "error": f"{result.error.type}: {result.error.message}" if result.error else None,
+            "not acknowledged": result.callbacks_failed,
         },
     )
 

@@ -15,7 +15,9 @@ from temporalio.service import RPCError
 
 from models.ids import callback_workflow_id
 from models.names import TaskQueue, WorkflowType
+from models.system_error import GetSystemErrorInput
 from models.tables import LogEntry, Message
+from starter.commands import Commands
 from tests.e2e.conftest import MakeConnector
 from tests.e2e.harness import Connector, execute, fresh, progress_of, refusal
 from tests.e2e.test_callbacks import consumer_process, spec
@@ -218,6 +220,22 @@ class TestTelling:
         found = await refusal(client, SEND, mail("x") | {kind: {"workflow": "X"}})
         assert (found.type, found.field) == ("InvalidInput", f"{kind}.task_queue")
 
+    async def test_on_the_command_line(
+        self, connector: Connector, stranger: Client, queue: str
+    ) -> None:
+        async with SmtpServer() as smtp, Receiver([says(410)]) as receiver:
+            sending = ("send", "--account", account_on(connector, smtp.port), "--text", "x")
+            sent = await run(
+                connector,
+                *sending,
+                *("--to", "a@example.net", "--on-email-sent", f"Take@{queue}:plain"),
+            )
+            assert await told(stranger, "on_email_sent", sent["message_id"]) is not None
+            ignored = await run(
+                connector, *sending, "--to", "a@example.net", "--on-email-sent", receiver.url
+            )
+        assert (ignored["status"], ignored["callbacks_failed"]) == ("sent", ["on_email_sent"])
+
 
 class TestNobodyListens:
     @pytest.mark.parametrize("how", ["refuses", "hangs", "webhook"])
@@ -310,8 +328,8 @@ class TestSystemErrors:
         assert "canary" not in json.dumps(found)
         nothing = {"account": account, "error_type": "HostNotFound"}
         assert await execute(client, ERRORS, nothing) == {"errors": []}
-        everything = await execute(client, ERRORS, {})
-        assert everything["errors"]
+        everything = await Commands(client).get_system_error(GetSystemErrorInput())
+        assert error["id"] in [e.id for e in everything.errors]
         since = {"since": "2999-01-01T00:00:00Z"}
         assert await execute(client, ERRORS, since) == {"errors": []}
 
@@ -352,6 +370,26 @@ class TestOperator:
             await handle.result()
         assert isinstance(caught.value.cause, CancelledError)
         assert steps(connector, message.id)[-2:] == ["message_settled", "cancelled"]
+
+    async def test_what_was_put_into_the_queue_is_left_to_it(
+        self, connector: Connector, client: Client
+    ) -> None:
+        async with SmtpServer(faults=[Fault("reply", "rst", times=1)]) as smtp:
+            account = account_on(connector, smtp.port, unknown_policy="at_most_once")
+            request = mail(account, idempotency_key="k")
+            result = await execute(client, SEND, request)
+            assert result["status"] == "unknown"
+            await run(connector, "queue", "resend", result["message_id"], "--yes")
+            handle = await client.start_workflow(
+                SEND, request, id=fresh("test/"), task_queue=TaskQueue.ORCHESTRATION
+            )
+            progress = await progress_of(handle)
+            await handle.cancel()
+            with pytest.raises(WorkflowFailureError):
+                await handle.result()
+            assert (progress["status"], progress["attempts"]) == ("queued", 1)
+            assert len(smtp.connections) == 1
+        assert steps(connector, result["message_id"])[-1] == "resent"
 
     async def test_a_mail_whose_workflow_was_terminated_is_rescued(
         self, connector: Connector, client: Client
