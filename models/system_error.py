@@ -12,7 +12,7 @@ class GetSystemErrorInput(Request):
     """Input of ``GetSystemError``; what is not given is not filtered by."""
 
     account: Reference | None = None
-    """Id or name; one that was deleted is still known by its id."""
+    """Id or name; one that was deleted is known by its id."""
     error_type: ErrorType | None = None
     since: UtcDatetime | None = None
     before: int | None = Field(default=None, ge=1)

@@ -32,6 +32,7 @@ from models.tables import (
     Delivery,
     Folder,
     Location,
+    LogEntry,
     Message,
     PartRow,
     Rendition,
@@ -142,11 +143,16 @@ class Accounts:
         return _account(self._row(session, reference))
 
     def id_of(self, session: Session, reference: str) -> str:
-        """The id of an account; a reference that names none may be the id of a deleted one."""
+        """The id of an account, or of a deleted one that the timeline still knows.
+
+        Raises:
+            ConnectorError: ``AccountNotFound`` when there never was one.
+        """
+        known = select(LogEntry.id).where(LogEntry.account_id == reference).limit(1)
         try:
             return self._row(session, reference).id
-        except ConnectorError as error:
-            if error.type is not ErrorType.ACCOUNT_NOT_FOUND:
+        except ConnectorError:
+            if session.exec(known).first() is None:
                 raise
             return reference
 
