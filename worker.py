@@ -25,6 +25,7 @@ from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
 from activities.mailbox import MailboxActivities
 from activities.ports import Metrics, Tracing
+from activities.queueing import QueueActivities
 from activities.reading import ReadingActivities
 from activities.replication.fetching import Fetching
 from activities.replication.opening import Opening
@@ -34,6 +35,7 @@ from activities.sending import SendingActivities
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.readers import Readers
+from activities.transmitting.drainer import Drainer
 from activities.unwatched import NO_METRICS, NO_TRACING
 from activities.web.client import WebClient
 from activities.web.guard import EgressGuard
@@ -95,6 +97,10 @@ async def running(
         settings,
         metrics,
     )
+    drainer = Drainer(
+        committer, readers, store.accounts, store.content, transport, settings, metrics
+    )
+    queueing = QueueActivities(drainer, readers, store.accounts, settings)
     mailbox = MailboxActivities(
         store.database,
         store.accounts,
@@ -146,6 +152,8 @@ async def running(
             [sending.transmit_delivery, accounts.check_outgoing],
             settings.smtp_concurrency,
         ),
+        # Slots of its own: however much is queued, a mail that somebody waits for has room.
+        worker(TaskQueue.QUEUE, [queueing.drain_queue], settings.queue_drains),
         worker(
             TaskQueue.IMAP,
             [

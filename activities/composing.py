@@ -18,7 +18,7 @@ from activities.store.callbacks import StoredCallbacks
 from activities.store.content import ATTACHMENT, ContentStore, Piece
 from activities.store.engine import Database
 from models.account import EmailAccount
-from models.delivery import ComposeInput, SendPlan, WatchInput, WatchResult
+from models.delivery import ComposeInput, DeliveryReport, SendPlan, WatchInput, WatchResult
 from models.errors import ConnectorError, ErrorType
 from models.ids import parts_of_chain
 from models.message import Attachment
@@ -55,16 +55,18 @@ class ComposingActivities:
                 files = [] if known else self._attachments(session, request.message.attachments)
             if known is None:
                 known = self._store(account, request, files)
-            driver = self._drives(known.message_id, request.driver)
+            driver = not known.queued and self._drives(known.message_id, request.driver)
             with self._database.read() as session:
-                epoch = ledger.epoch_of(session, known.delivery_id)
-            return self._plan(account, request, known, epoch, driver=driver)
+                report = ledger.report(session, known.delivery_id)
+            return self._plan(account, request, known, report, driver=driver)
 
     @activity.defn(name=ActivityName.WATCH, no_thread_cancel_exception=True)
     def watch_delivery(self, request: WatchInput) -> WatchResult:
         """What became of a mail that another workflow sends, and whether it is ours by now."""
         with blocking_heartbeats():
-            driver = self._drives(request.message_id, request.driver)
+            with self._database.read() as session:
+                queued = outbox.is_queued(session, request.delivery_id)
+            driver = not queued and self._drives(request.message_id, request.driver)
             with self._database.read() as session:
                 return WatchResult(
                     report=ledger.report(session, request.delivery_id), driver=driver
@@ -116,17 +118,19 @@ class ComposingActivities:
         told = self._callbacks.pack(request.callbacks)
         with self._database.write() as session:
             return outbox.find(session, account.id, request) or outbox.insert(
-                session, account.id, request, mail, rows, refs, told
+                session,
+                account.id,
+                request,
+                mail,
+                rows,
+                refs,
+                outbox.terms_of(account),
+                callbacks=told,
             )
 
     def _drives(self, message_id: str, driver: str) -> bool:
-        """Whether ``driver`` sends the mail; one whose sender is over is taken over.
-
-        What an operator has put into the queue is sent from there.
-        """
+        """Whether ``driver`` sends the mail; one whose sender is over is taken over."""
         with self._database.read() as session:
-            if outbox.is_queued(session, message_id):
-                return False
             current = outbox.driver_of(session, message_id)
         if current == driver:
             return True
@@ -140,7 +144,7 @@ class ComposingActivities:
         account: EmailAccount,
         request: ComposeInput,
         known: outbox.Outgoing,
-        epoch: int,
+        report: DeliveryReport,
         *,
         driver: bool,
     ) -> SendPlan:
@@ -152,9 +156,7 @@ class ComposingActivities:
             account_id=account.id,
             delivery_id=known.delivery_id,
             unknown_policy=request.unknown_policy or account.unknown_policy,
-            max_attempts=None
-            if account.max_send_attempts is None
-            else account.max_send_attempts + 1,
+            max_attempts=outbox.terms_of(account).max_attempts,
             give_up_after_seconds=account.give_up_after_seconds,
             first_attempt_at=known.created_at,
             retry_delays_seconds=settings.retry_delays_seconds,
@@ -163,8 +165,11 @@ class ComposingActivities:
             heartbeat_timeout_seconds=settings.heartbeat_timeout_seconds,
             # Every command has its own limit; this one only ends what none of them foresaw.
             transmit_timeout_seconds=settings.final_reply_seconds + 600 + 1100 * timeout,
-            epoch=epoch,
+            epoch=report.epoch,
             driver=driver,
+            report=report if known.queued else None,
+            send_at=request.send_at,
+            expires_at=request.expires_at,
         )
 
 

@@ -71,6 +71,10 @@ class SmtpSession(Protocol):
     phase: Phase
     capabilities: frozenset[str]
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection can be used for a further mail."""
+
     async def envelope(
         self, sender: str, recipients: Sequence[str], size: int, *, ascii_only: bool = True
     ) -> dict[str, Reply]:

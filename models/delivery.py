@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from models.account import UnknownPolicy
 from models.base import Payload, Reference, Request, UtcDatetime
@@ -97,8 +97,22 @@ class SendEmailInput(Request):
     message: EmailMessage
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     unknown_policy: UnknownPolicy | None = None
+    queued: bool = False
+    """Put it into the queue, which ``SendQueuedEmails`` drains, and do not wait for it."""
+    priority: int = Field(default=3, ge=1, le=5)
+    """Queued mail with 1 goes first, with 5 last."""
+    send_at: UtcDatetime | None = None
+    """Not before."""
+    expires_at: UtcDatetime | None = None
+    """Not after: who is not reached until then is cancelled."""
     on_email_sent: Callback | None = None
     on_send_failed: Callback | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.send_at and self.expires_at and self.expires_at <= self.send_at:
+            raise ValueError("expires_at: it has to be after send_at")
+        return self
 
 
 class SendEmailResult(Payload):
@@ -128,6 +142,27 @@ class ComposeInput(Payload):
     idempotency_key: str | None = None
     unknown_policy: UnknownPolicy | None = None
     callbacks: SendCallbacks | None = None
+    queued: bool = False
+    priority: int = 3
+    send_at: UtcDatetime | None = None
+    expires_at: UtcDatetime | None = None
+
+
+class DeliveryReport(Payload):
+    """What one attempt, or a take-over of a dead one, left behind."""
+
+    status: MessageStatus
+    recipients: list[RecipientResult]
+    attempts: int
+    epoch: int | None = None
+    error: Failure | None = None
+    retry_after_seconds: float | None = None
+    sent_at: UtcDatetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether a recipient is left that may be tried again."""
+        return any(r.state in OPEN_STATES for r in self.recipients)
 
 
 class SendPlan(Payload):
@@ -154,6 +189,10 @@ class SendPlan(Payload):
     """Epoch of the delivery when it was composed or found."""
     driver: bool = True
     """False when another workflow is sending the mail with this idempotency key."""
+    report: DeliveryReport | None = None
+    """How a mail stands that the queue sends; then no workflow does."""
+    send_at: UtcDatetime | None = None
+    expires_at: UtcDatetime | None = None
 
 
 class TransmitInput(Payload):
@@ -165,23 +204,6 @@ class TransmitInput(Payload):
     """What the workflow knows of the ledger: a step that was frozen knows less, and must not act.
     None from a workflow of an older version.
     """
-
-
-class DeliveryReport(Payload):
-    """What one attempt, or a take-over of a dead one, left behind."""
-
-    status: MessageStatus
-    recipients: list[RecipientResult]
-    attempts: int
-    epoch: int | None = None
-    error: Failure | None = None
-    retry_after_seconds: float | None = None
-    sent_at: UtcDatetime | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether a recipient is left that may be tried again."""
-        return any(r.state in OPEN_STATES for r in self.recipients)
 
 
 class TakeOverInput(Payload):

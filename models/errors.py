@@ -48,6 +48,7 @@ class ErrorType(StrEnum):
     SENDER_REFUSED = "SenderRefused"
     LEASE_LOST = "LeaseLost"
     STATE_CONFLICT = "StateConflict"
+    EXPIRED = "Expired"
     # Mailboxes
     FOLDER_NOT_FOUND = "FolderNotFound"
     MAILBOX_BUSY = "MailboxBusy"

@@ -12,6 +12,7 @@ class WorkflowType(StrEnum):
     """Workflow types a client starts by name."""
 
     SEND_EMAIL = "SendEmail"
+    SEND_QUEUED_EMAILS = "SendQueuedEmails"
     RETRIEVE_EMAIL_MESSAGES = "RetrieveEmailMessages"
     GET_EMAIL_MESSAGE = "GetEmailMessage"
     GET_FOLDER_NAMES = "GetFolderNames"
@@ -26,6 +27,7 @@ class TaskQueue(StrEnum):
 
     ORCHESTRATION = "email-orchestration"
     SMTP = "email-smtp"
+    QUEUE = "email-queue"
     IMAP = "email-imap"
     CRYPTO = "email-crypto"
     CALLBACKS = "email-callbacks"
@@ -39,6 +41,7 @@ class ActivityName(StrEnum):
     TAKE_OVER = "sending.take_over_delivery"
     WATCH = "sending.watch_delivery"
     SETTLE = "sending.settle_delivery"
+    DRAIN = "sending.drain_queue"
     OPEN_RETRIEVAL = "mailbox.open_retrieval"
     FETCH_BATCH = "mailbox.fetch_batch"
     SETTLE_BATCH = "mailbox.settle_batch"

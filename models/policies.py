@@ -30,6 +30,15 @@ STORE_WORK = ActivityConfig(
     retry_policy=_PATIENT,
 )
 
+# It ends by itself after a round; what it held when its worker died is taken over.
+DRAIN = ActivityConfig(
+    task_queue=TaskQueue.QUEUE,
+    start_to_close_timeout=timedelta(hours=2),
+    heartbeat_timeout=_SILENCE,
+    schedule_to_close_timeout=timedelta(days=5),
+    retry_policy=_PATIENT,
+)
+
 READ = ActivityConfig(
     task_queue=TaskQueue.CRYPTO,
     start_to_close_timeout=timedelta(seconds=30),

@@ -78,6 +78,16 @@ class Settings(BaseSettings):
     """Transmissions at once per worker."""
     imap_concurrency: int = Field(default=8, ge=1)
     """Mailbox activities (threads) at once per worker."""
+    queue_concurrency: int = Field(default=50, ge=1)
+    """Accounts whose queued mail a worker sends at once."""
+    queue_connections: int = Field(default=10, ge=1)
+    """Connections for one account's queued mail at once, if its provider allows so many."""
+    queue_drains: int = Field(default=2, ge=1)
+    """Steps that drain the queue at once per worker."""
+    queue_lease_seconds: float = Field(default=60, gt=0)
+    """How long a worker that drains the queue holds a mail without a sign of life."""
+    queue_round_seconds: float = Field(default=60, gt=0)
+    """After this, a step that drains the queue tells its workflow how far it got."""
     crypto_concurrency: int = Field(default=4, ge=1)
     """Compositions (threads) at once per worker."""
 

@@ -31,6 +31,7 @@ from models.outcome import (
     NotifySendOutcomeResult,
     SendFailed,
 )
+from models.queue import SendQueuedEmailsInput, SendQueuedEmailsResult
 from models.system_error import GetSystemErrorInput, GetSystemErrorResult
 from models.webhook import DeliverWebhookInput, DeliverWebhookResult, WebhookEvent
 
@@ -46,6 +47,7 @@ INPUTS: tuple[type[BaseModel], ...] = (
     NotifySendOutcomeInput,
     RetrieveEmailMessagesInput,
     SendEmailInput,
+    SendQueuedEmailsInput,
 )
 OUTPUTS: tuple[type[BaseModel], ...] = (
     CheckServerConnectionResult,
@@ -63,6 +65,7 @@ OUTPUTS: tuple[type[BaseModel], ...] = (
     RetrieveEmailMessagesResult,
     SendEmailResult,
     SendFailed,
+    SendQueuedEmailsResult,
     WebhookEvent,
 )
 

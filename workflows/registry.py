@@ -10,6 +10,7 @@ from workflows.get_system_error import GetSystemErrorWorkflow
 from workflows.notify_send_outcome import NotifySendOutcomeWorkflow
 from workflows.retrieve_email_messages import RetrieveEmailMessagesWorkflow
 from workflows.send_email import SendEmailWorkflow
+from workflows.send_queued_emails import SendQueuedEmailsWorkflow
 from workflows.unknown_type import UnknownTypeWorkflow
 
 WORKFLOWS = [
@@ -21,6 +22,7 @@ WORKFLOWS = [
     NotifySendOutcomeWorkflow,
     RetrieveEmailMessagesWorkflow,
     SendEmailWorkflow,
+    SendQueuedEmailsWorkflow,
     UnknownTypeWorkflow,
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
@@ -26,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         WatchResult,
     )
     from models.errors import ErrorType
+    from models.failure import Failure
     from models.ids import chain_of, message_id_for_run
     from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
     from workflows._sending_events import callbacks_of, notify_settled
@@ -47,6 +49,7 @@ class SendEmailWorkflow:
         self._report: DeliveryReport | None = None
         self._driving = False
         self._epoch: int | None = None
+        self._expired = False
 
     @workflow.query(name=Query.PROGRESS)
     def progress(self) -> DeliveryReport | None:
@@ -68,6 +71,8 @@ class SendEmailWorkflow:
             plan = await asyncio.shield(composing)
             track(Direction.OUTGOING, RunStatus.SENDING, plan.account_id)
             self._epoch = plan.epoch
+            if input.queued and plan.report is not None:
+                return self._result(plan, plan.report)
             self._driving = plan.driver or await self._watch(plan)
             if self._driving:
                 self._report = await self._deliver(plan)
@@ -92,6 +97,10 @@ class SendEmailWorkflow:
             idempotency_key=input.idempotency_key,
             unknown_policy=input.unknown_policy,
             callbacks=callbacks_of(input),
+            queued=input.queued,
+            priority=input.priority,
+            send_at=input.send_at,
+            expires_at=input.expires_at,
         )
         return await answer(ActivityName.COMPOSE, request, SendPlan, policies.STORE_WORK)
 
@@ -101,8 +110,17 @@ class SendEmailWorkflow:
         if self._driving or plan.driver:
             await self._settle(plan, cancelled=True)
 
-    async def _deliver(self, plan: SendPlan) -> DeliveryReport:
-        deadline = plan.first_attempt_at + timedelta(seconds=plan.give_up_after_seconds)
+    async def _deliver(self, plan: SendPlan) -> DeliveryReport | None:
+        begin = plan.first_attempt_at
+        if plan.send_at is not None and plan.send_at > workflow.now():
+            begin = plan.send_at
+            await workflow.sleep(plan.send_at - workflow.now(), summary="until send_at")
+        deadline = begin + timedelta(seconds=plan.give_up_after_seconds)
+        if plan.expires_at is not None:
+            deadline = min(deadline, plan.expires_at)
+            if workflow.now() >= plan.expires_at:
+                self._expired = True
+                return None
         while True:
             report = self._report = await self._attempt(plan)
             if not report.open or (report.error and not report.error.temporary):
@@ -179,12 +197,18 @@ class SendEmailWorkflow:
 
     async def _settle(self, plan: SendPlan, *, cancelled: bool = False) -> DeliveryReport:
         error = self._report.error if self._report else None
-        request = SettleInput(delivery_id=plan.delivery_id, cancelled=cancelled, error=error)
+        if self._expired:
+            error = Failure(
+                type=ErrorType.EXPIRED, message="it was not sent before expires_at", temporary=False
+            )
+        request = SettleInput(
+            delivery_id=plan.delivery_id, cancelled=cancelled or self._expired, error=error
+        )
         return await step(ActivityName.SETTLE, request, DeliveryReport, policies.STORE_WORK)
 
     @staticmethod
     def _result(
-        plan: SendPlan, report: DeliveryReport, callbacks_failed: list[CallbackKind]
+        plan: SendPlan, report: DeliveryReport, callbacks_failed: Sequence[CallbackKind] = ()
     ) -> SendEmailResult:
         judged = any(r.code is not None for r in report.recipients)
         if report.status is MessageStatus.FAILED and report.error and not judged:
@@ -200,5 +224,5 @@ class SendEmailWorkflow:
             attempts=report.attempts,
             sent_at=report.sent_at,
             error=report.error,
-            callbacks_failed=callbacks_failed,
+            callbacks_failed=list(callbacks_failed),
         )

@@ -172,6 +172,11 @@ class Accounts:
             raise _incomplete("incoming")
         return account, self._endpoint(account.incoming, row.incoming_password)
 
+    def outgoing_host(self, session: Session, reference: str) -> str:
+        """Host of the account's outgoing server; empty without one."""
+        outgoing = _account(self._row(session, reference)).outgoing
+        return outgoing.host if outgoing else ""
+
     def _row(self, session: Session, reference: str) -> AccountRow:
         by_id = session.exec(select(AccountRow).where(AccountRow.id == reference)).one_or_none()
         row = (

@@ -88,7 +88,9 @@ class Committer:
         try:
             with timed(self._metrics, COMMIT_DURATION), self._database.write() as session:
                 for write, future, heard in waiting:
-                    result, problem = _isolated(session, write)
+                    # One that is alone has no neighbours that its failure could take along.
+                    isolated = _isolated if len(waiting) > 1 else _plainly
+                    result, problem = isolated(session, write)
                     if not heard:
                         continue
                     if problem is None:
@@ -105,6 +107,10 @@ class Committer:
             future.set_result(result)
         for future, problem in failed:
             future.set_exception(problem)
+
+
+def _plainly(session: Session, write: Callable[[Session], Any]) -> tuple[Any, None]:
+    return write(session), None
 
 
 def _isolated(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import CursorResult, update
@@ -16,6 +16,7 @@ from activities.store.content import ContentStore
 from activities.store.insertion import insert_missing
 from activities.store.ledger import fence
 from activities.store.log import record
+from models.account import EmailAccount, UnknownPolicy
 from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
@@ -33,11 +34,32 @@ class Outgoing:
     account_id: str
     driver: str
     created_at: datetime
+    queued: bool = False
 
 
 def delivery_id_of(message_id: str) -> str:
     """Id of the delivery of a mail."""
     return derived_id("delivery", message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an account says about trying again."""
+
+    max_attempts: int | None
+    """Attempts in all; None = as many as the time allows."""
+    give_up_after: timedelta
+    unknown_policy: UnknownPolicy
+
+
+def terms_of(account: EmailAccount) -> Terms:
+    """The terms of an account."""
+    again = account.max_send_attempts
+    return Terms(
+        max_attempts=None if again is None else again + 1,
+        give_up_after=timedelta(seconds=account.give_up_after_seconds),
+        unknown_policy=account.unknown_policy,
+    )
 
 
 def identity_of(request: ComposeInput) -> str:
@@ -71,10 +93,12 @@ def find(session: Session, account_id: str, request: ComposeInput) -> Outgoing |
             "this key was used for a mail with other content; use a new key",
             field="idempotency_key",
         )
+    delivery_id = delivery_id_of(message.id)
     return Outgoing(
         message_id=message.id,
         internet_message_id=message.internet_message_id or "",
-        delivery_id=delivery_id_of(message.id),
+        delivery_id=delivery_id,
+        queued=is_queued(session, delivery_id),
         account_id=account_id,
         driver=message.driver or "",
         created_at=message.created_at,
@@ -88,10 +112,13 @@ def insert(
     mail: ComposedMail,
     content: Sequence[dict[str, Any]],
     used_refs: Sequence[str],
+    terms: Terms | None = None,
+    *,
     callbacks: dict[str, Any] | None = None,
 ) -> Outgoing:
     """Insert a composed mail; ``content[0]`` holds its bytes.
 
+    ``terms`` are the account's; they bind the queue. A workflow that sends has them in its plan.
     ``callbacks`` are those of the mail as ``StoredCallbacks`` packs them.
     """
     now = datetime.now(UTC)
@@ -145,6 +172,14 @@ def insert(
             rendition_id=rendition_id,
             envelope_from=mail.envelope_from,
             state=MessageStatus.QUEUED,
+            queued=request.queued,
+            priority=request.priority,
+            next_attempt_at=(request.send_at or now) if request.queued else None,
+            expires_at=request.expires_at,
+            max_attempts=terms.max_attempts if terms else None,
+            give_up_at=max(now, request.send_at or now) + terms.give_up_after if terms else None,
+            unknown_policy=request.unknown_policy
+            or (terms.unknown_policy if terms else UnknownPolicy.VERIFY),
         )
     )
     session.flush()
@@ -178,12 +213,13 @@ def insert(
         account_id=account_id,
         driver=request.driver,
         created_at=now,
+        queued=request.queued,
     )
 
 
-def is_queued(session: Session, message_id: str) -> bool:
-    """Whether the queue sends a mail."""
-    return session.exec(select(Delivery.queued).where(Delivery.message_id == message_id)).one()
+def is_queued(session: Session, delivery_id: str) -> bool:
+    """Whether the queue sends a delivery."""
+    return session.exec(select(Delivery.queued).where(Delivery.id == delivery_id)).one()
 
 
 def driver_of(session: Session, message_id: str) -> str:

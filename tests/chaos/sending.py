@@ -21,7 +21,7 @@ from models.account import AccountSettings, OutgoingServer, Security, UnknownPol
 from models.account import LoginMethod as Login
 from models.delivery import MessageStatus, SendEmailInput, SendEmailResult
 from models.names import TaskQueue, WorkflowType
-from models.tables import Attempt, Delivery, Message, Recipient
+from models.tables import Attempt, Delivery, LogEntry, Message, Recipient
 from tests.chaos.control import Action
 from tests.chaos.harness import TASK_TIMEOUT, Blow, World
 
@@ -74,6 +74,9 @@ class SendFigures:
     unknown_not_accepted: int = 0
     blows_in_window: int = 0
     """Attempts that a blow hit between dot_intent and outcome."""
+    stalls_in_window: int = 0
+    """Attempts taken over there although no blow hit them: their worker was too slow to show that
+    it lives, on a machine that has other work. The ledger labels them like the others."""
     findings: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     """Points that nobody came past in time."""
@@ -223,6 +226,10 @@ def judge(world: World, load: Sending) -> SendFigures:
     rows = _rows(world)
     hits = _hits_in_window(world)
     figures = SendFigures(mails=len(load.mails), blows_in_window=sum(hits.values()))
+    for message_id, row in rows.items():
+        stalls = max(0, _taken_over_in_window(world, message_id) - hits[row.delivery_id])
+        figures.stalls_in_window += stalls
+        hits[row.delivery_id] += stalls
     for mail in load.mails:
         _judge_mail(mail, accepted, rows, hits, figures)
     return figures
@@ -325,6 +332,17 @@ def _rows(world: World) -> dict[str, _Row]:
             d.message_id: _Row(d.id, status[d.message_id], states[d.id], attempts[d.id])
             for d in session.exec(select(Delivery))
         }
+
+
+def _taken_over_in_window(world: World, message_id: str) -> int:
+    """How many attempts the ledger has labelled unknown when it took them over."""
+    with world.store.database.read() as session:
+        lost = session.exec(
+            select(LogEntry.detail).where(
+                LogEntry.message_id == message_id, LogEntry.event == "attempt_lost"
+            )
+        )
+        return sum(detail.get("outcome") == "unknown" for detail in lost)
 
 
 def _hits_in_window(world: World) -> Counter[str]:

@@ -15,6 +15,7 @@ from activities.callbacks import CallbackActivities
 from activities.composing import ComposingActivities
 from activities.mailbox import MailboxActivities
 from activities.ports import FetchedMail
+from activities.queueing import QueueActivities
 from activities.reading import ReadingActivities
 from activities.replication import fetching
 from activities.sending import SendingActivities
@@ -26,6 +27,7 @@ _CLASSES = (
     CallbackActivities,
     ComposingActivities,
     MailboxActivities,
+    QueueActivities,
     ReadingActivities,
     SendingActivities,
     WebhookActivities,

@@ -1,0 +1,337 @@
+"""The ledger's two writes for many mails at once: intents before the dots, and outcomes.
+
+The same rules as ``activities.store.ledger``, in a few statements for a whole group. Whatever is
+out of the ordinary (taken over meanwhile, doubtful from an earlier attempt) goes through the ledger
+itself, mail by mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Integer, Table, Update, bindparam, func, insert, select, update
+from sqlmodel import Session, SQLModel, col
+
+from activities.store import ledger, queue
+from activities.store.ledger import Verdict
+from activities.store.queue import QueuedMail
+from activities.store.tallies import tally
+from models.delivery import OPEN_STATES, MessageStatus, Phase, RecipientState
+from models.errors import ErrorType
+from models.failure import Failure
+from models.metrics import ATTEMPTS, DELIVERIES, RECIPIENTS, Metric
+from models.tables import Attempt, Delivery, LogEntry, Message, Recipient
+
+OWNER = "queue"
+_SENT_STATES = (MessageStatus.SENT, MessageStatus.PARTIALLY_SENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """That the final dot of a mail comes next, for the recipients ``accepted``."""
+
+    mail: QueuedMail
+    accepted: Sequence[int]
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an attempt.
+
+    Attributes:
+        mail: What was sent.
+        verdicts: The server's word about each recipient.
+        phase: How far the transaction got.
+        error: What ended it, if something did.
+        started_at: When it began.
+        intended: Whether its intent stands in the ledger.
+        next_attempt_at: When recipients that are still open are tried again; None = never.
+        verify_at: When one of unknown outcome is looked for in the Sent folder.
+    """
+
+    mail: QueuedMail
+    verdicts: Mapping[int, Verdict]
+    phase: Phase
+    error: Failure | None
+    started_at: datetime
+    intended: bool
+    next_attempt_at: datetime | None
+    verify_at: datetime
+
+    @property
+    def states(self) -> dict[int, RecipientState]:
+        """State of every recipient of the mail after it."""
+        final = self.next_attempt_at is None
+        return dict(self.mail.settled) | {
+            number: RecipientState.FAILED
+            if final and verdict.state in OPEN_STATES
+            else verdict.state
+            for number, verdict in self.verdicts.items()
+        }
+
+    @property
+    def usual(self) -> bool:
+        """Whether nothing but this attempt has a say in it."""
+        lost = self.error is not None and self.error.type is ErrorType.LEASE_LOST
+        return not lost and not self.mail.doubtful
+
+    @property
+    def word(self) -> str:
+        """The attempt's outcome: unknown, sent or not_sent."""
+        found = {verdict.state for verdict in self.verdicts.values()}
+        if RecipientState.UNKNOWN in found:
+            return "unknown"
+        return "sent" if RecipientState.SENT in found else "not_sent"
+
+    @property
+    def code(self) -> int | None:
+        """The reply code that says most about it."""
+        if self.error:
+            return self.error.code
+        return next((verdict.code for verdict in self.verdicts.values()), None)
+
+
+def intend(session: Session, intents: Sequence[Intent]) -> set[str]:
+    """Commit intents; returns the attempts whose dot may be sent, the others are not ours."""
+    rows = [
+        {"key": i.mail.delivery_id, "held": i.mail.epoch, "settled": len(i.mail.settled)}
+        for i in intents
+    ]
+    connection = session.connection()
+    if connection.execute(_CLAIM, rows).rowcount == len(rows):
+        mine = list(intents)
+    else:
+        mine = [
+            intent
+            for intent, row in zip(intents, rows, strict=True)
+            if connection.execute(_CLAIM, row).rowcount
+        ]
+    if mine:
+        intended = {"phase": Phase.DOT_INTENT, "dot_intent_at": datetime.now(UTC)}
+        connection.execute(
+            _NEW_INTENT, [_attempt(i.mail, i.started_at, list(i.accepted)) | intended for i in mine]
+        )
+    return {intent.mail.attempt_id for intent in mine}
+
+
+def end(session: Session, outcomes: Sequence[Outcome]) -> None:
+    """Commit what became of attempts."""
+    rows = _Rows(datetime.now(UTC))
+    usual = [outcome for outcome in outcomes if outcome.usual]
+    for outcome in usual:
+        rows.add(outcome)
+    connection = session.connection()
+    if not usual or connection.execute(_DELIVERY, rows.deliveries).rowcount == len(usual):
+        rows.write(session)
+    else:
+        # Somebody has taken one of them over: which, and what that means, is seen one by one. What
+        # was changed just now, for those that are ours, is what it will be changed to again.
+        usual = []
+    for outcome in outcomes:
+        if outcome not in usual:
+            _end_carefully(session, outcome)
+    session.expire_all()
+    for outcome in rows.unknown if usual else ():
+        _plan(session, outcome)
+
+
+def _attempt(mail: QueuedMail, started_at: datetime, recipients: list[int]) -> dict[str, Any]:
+    return {
+        "id": mail.attempt_id,
+        "delivery_id": mail.delivery_id,
+        "rendition_id": mail.rendition_id,
+        "epoch": mail.epoch,
+        "owner": OWNER,
+        "recipients": recipients,
+        "started_at": started_at,
+        "phase": Phase.CONNECT,
+    }
+
+
+def _end_carefully(session: Session, outcome: Outcome) -> None:
+    mail = outcome.mail
+    ours = ledger.epoch_of(session, mail.delivery_id) == mail.epoch
+    if outcome.error and outcome.error.type is ErrorType.LEASE_LOST:
+        if ours:
+            queue.take_over(session, mail.delivery_id, datetime.now(UTC))
+        return
+    if not outcome.intended:
+        attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
+        session.connection().execute(insert(Attempt), [attempt])
+    ledger.end_attempt(session, mail, outcome.verdicts, outcome.phase, outcome.error)
+    if not ours:
+        return  # whoever took it over decides what comes next
+    session.connection().execute(
+        update(Delivery)
+        .where(col(Delivery.id) == mail.delivery_id)
+        .values(attempts=mail.attempts + 1)
+    )
+    session.expire_all()
+    if outcome.next_attempt_at is None:
+        ledger.close(session, mail.delivery_id, outcome.error)
+    _plan(session, outcome)
+
+
+def _plan(session: Session, outcome: Outcome) -> None:
+    when = outcome.next_attempt_at or datetime.now(UTC)
+    queue.plan_next(session, outcome.mail.delivery_id, when, verify_at=outcome.verify_at)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What outcomes change, table by table."""
+
+    now: datetime
+    unknown: list[Outcome] = field(default_factory=list)
+    _recipients: list[dict[str, Any]] = field(default_factory=list)
+    _ended: list[dict[str, Any]] = field(default_factory=list)
+    _attempts: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
+    _log: list[dict[str, Any]] = field(default_factory=list)
+    _messages: list[dict[str, Any]] = field(default_factory=list)
+    _tallies: list[tuple[Metric, dict[str, str]]] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        mail, states = outcome.mail, outcome.states
+        status = ledger.status_of(list(states.values()))
+        is_open = bool(OPEN_STATES.intersection(states.values()))
+        if outcome.word == "unknown":
+            self.unknown.append(outcome)
+        self._recipients += [
+            {
+                "key": mail.delivery_id,
+                "of": number,
+                "state": states[number],
+                "code": verdict.code,
+                "enhanced_code": verdict.enhanced_code,
+                "reply": verdict.reply,
+            }
+            for number, verdict in outcome.verdicts.items()
+        ]
+        self._add_attempt(outcome)
+        self.deliveries.append(
+            {
+                "key": mail.delivery_id,
+                "held": mail.epoch,
+                "attempts": mail.attempts + 1,
+                "state": MessageStatus.QUEUED if is_open else status,
+                "next_attempt_at": outcome.next_attempt_at if is_open else None,
+            }
+        )
+        sent_at = self.now if status in _SENT_STATES else None
+        self._messages.append({"key": mail.message_id, "status": status, "sent": sent_at})
+        self._tally(outcome, states, None if is_open else status)
+
+    def _add_attempt(self, outcome: Outcome) -> None:
+        mail, error = outcome.mail, outcome.error
+        ended = {
+            "phase": outcome.phase,
+            "ended_at": self.now,
+            "outcome": outcome.word,
+            "code": outcome.code,
+            "error_type": error.type if error else None,
+        }
+        if outcome.intended:
+            self._ended.append({"key": mail.attempt_id} | ended)
+        else:
+            attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
+            self._attempts.append(attempt | ended)
+        detail = {
+            "attempt": mail.attempts + 1,
+            "outcome": outcome.word,
+            "phase": outcome.phase.value,
+            "epoch": mail.epoch,
+        }
+        if outcome.code is not None:
+            detail["code"] = outcome.code
+        self._log.append(
+            {
+                "at": self.now,
+                "account_id": mail.account_id,
+                "message_id": mail.message_id,
+                "event": "attempt_ended",
+                "error_type": ended["error_type"],
+                "detail": detail,
+            }
+        )
+
+    def _tally(
+        self,
+        outcome: Outcome,
+        states: Mapping[int, RecipientState],
+        status: MessageStatus | None,
+    ) -> None:
+        for number in outcome.verdicts:
+            if states[number] not in OPEN_STATES:
+                self._tallies.append((RECIPIENTS, {"state": states[number].value}))
+        error_type = outcome.error.type.value if outcome.error else ""
+        self._tallies.append((ATTEMPTS, {"outcome": outcome.word, "error_type": error_type}))
+        if status is not None:
+            self._tallies.append((DELIVERIES, {"status": status.value}))
+
+    def write(self, session: Session) -> None:
+        """Write all but the deliveries."""
+        connection = session.connection()
+        for statement, rows in (
+            (_RECIPIENT, self._recipients),
+            (_ENDED, self._ended),
+            (_NEW_ATTEMPT, self._attempts),
+            (_MESSAGE, self._messages),
+            (_NEW_ENTRY, self._log),
+        ):
+            if rows:
+                connection.execute(statement, rows)
+        for metric, labels in self._tallies:
+            tally(session, metric, 1, **labels)
+
+
+def _table(model: type[SQLModel]) -> Table:
+    return SQLModel.metadata.tables[str(model.__tablename__)]
+
+
+def _update(model: type[SQLModel], column: str, *changed: str) -> Update:
+    """An UPDATE for many rows, each named by the parameter ``key``."""
+    columns = _table(model).c
+    return (
+        update(_table(model))
+        .where(columns[column] == bindparam("key"))
+        .values({name: bindparam(name, type_=columns[name].type) for name in changed})
+    )
+
+
+# Made once: to make a statement, and a key for its compiled form, costs more than to run it.
+_DELIVERIES, _RECIPIENTS, _MESSAGES = _table(Delivery), _table(Recipient), _table(Message)
+_OURS = _DELIVERIES.c.epoch == bindparam("held", type_=Integer)
+_CLAIM = (
+    update(_DELIVERIES)
+    .where(
+        _DELIVERIES.c.id == bindparam("key"),
+        _OURS,
+        # Word may have come meanwhile that an earlier attempt has reached somebody.
+        select(func.count())
+        .where(
+            _RECIPIENTS.c.delivery_id == bindparam("key"),
+            *(_RECIPIENTS.c.state != state for state in OPEN_STATES),
+        )
+        .scalar_subquery()
+        == bindparam("settled", type_=Integer),
+    )
+    .values(state=MessageStatus.SENDING)
+)
+_DELIVERY = (
+    _update(Delivery, "id", "attempts", "state", "next_attempt_at")
+    .where(_OURS)
+    .values(leased_until=None)
+)
+_RECIPIENT = _update(Recipient, "delivery_id", "state", "code", "enhanced_code", "reply").where(
+    _RECIPIENTS.c.number == bindparam("of", type_=Integer)
+)
+_ENDED = _update(Attempt, "id", "phase", "ended_at", "outcome", "code", "error_type")
+_MESSAGE = _update(Message, "id", "status").values(
+    sent_at=func.coalesce(bindparam("sent", type_=_MESSAGES.c.sent_at.type), _MESSAGES.c.sent_at)
+)
+_NEW_INTENT, _NEW_ATTEMPT, _NEW_ENTRY = insert(Attempt), insert(Attempt), insert(LogEntry)

@@ -1,0 +1,157 @@
+"""The journal of the queue: what many connections write at once is committed at once.
+
+While one group is being committed the next one gathers; the more connections there are, the fewer
+commits a mail costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from sqlmodel import Session
+
+from activities.store import ledger, queue_ledger
+from activities.store.committer import Committer
+from activities.store.queue import QueuedMail
+from activities.store.queue_ledger import Intent, Outcome
+from models.errors import ConnectorError, ErrorType
+
+_RETRY_SECONDS = 0.5
+
+
+class Batches:
+    """``activities.transmitting.transaction.Journal`` of leased mails, and their outcomes."""
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+        self._intents: list[tuple[Intent, asyncio.Future[None]]] = []
+        self._outcomes: list[Outcome] = []
+        self._started: dict[str, datetime] = {}
+        self._intended: set[str] = set()
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Commit while the block runs; it ends when everything is committed."""
+        task = asyncio.create_task(self._write())
+        try:
+            yield
+        finally:
+            # The servers' words exist only here: not even a cancelled drain leaves without them.
+            await asyncio.shield(self._idle.wait())
+            task.cancel()
+
+    def begin(self, mail: QueuedMail) -> None:
+        """Note that an attempt begins."""
+        self._started[mail.attempt_id] = datetime.now(UTC)
+
+    async def intend(self, ticket: QueuedMail, accepted: Sequence[int]) -> None:
+        """Commit that the final dot is about to be written; raises ``LeaseLost`` if not ours."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        intent = Intent(ticket, accepted, self._started[ticket.attempt_id])
+        self._intents.append((intent, future))
+        self._wake()
+        await future
+
+    async def withdraw(self, ticket: QueuedMail) -> None:
+        """Commit that it will not be."""
+        await self._committer.commit(lambda s: ledger.withdraw_dot(s, ticket))
+
+    def end(self, outcome: Outcome) -> None:
+        """Commit an outcome soon: before, or together with, any intent that is asked for later."""
+        self._outcomes.append(outcome)
+        self._started.pop(outcome.mail.attempt_id, None)
+        self._intended.discard(outcome.mail.attempt_id)
+        self._wake()
+
+    def started(self, mail: QueuedMail) -> datetime:
+        """When its attempt began."""
+        return self._started[mail.attempt_id]
+
+    def intended(self, mail: QueuedMail) -> bool:
+        """Whether its intent stands in the ledger."""
+        return mail.attempt_id in self._intended
+
+    def _wake(self) -> None:
+        self._idle.clear()
+        self._work.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._work.wait()
+            while self._intents or self._outcomes:
+                await self._write_group()
+            self._work.clear()
+            self._idle.set()
+
+    async def _write_group(self) -> None:
+        intents, self._intents = self._intents, []
+        outcomes, self._outcomes = self._outcomes, []
+        try:
+            mine = await self._commit([intent for intent, _ in intents], outcomes)
+        except ConnectorError as error:
+            # Nothing has been sent for an intent that failed; an outcome has nowhere else to be.
+            for _, future in intents:
+                _fail(future, error)
+            # One that cannot be written, a bug of ours, is labelled when its lease runs out.
+            if outcomes and error.temporary:
+                self._outcomes = outcomes + self._outcomes
+                await asyncio.sleep(_RETRY_SECONDS)
+            return
+        for intent, future in intents:
+            if intent.mail.attempt_id in mine:
+                self._intended.add(intent.mail.attempt_id)
+                if not future.done():
+                    future.set_result(None)
+            else:
+                _fail(future, _lost())
+
+    async def _commit(self, intents: Sequence[Intent], outcomes: Sequence[Outcome]) -> set[str]:
+        def write(session: Session) -> set[str]:
+            if outcomes:
+                queue_ledger.end(session, outcomes)
+            return queue_ledger.intend(session, intents) if intents else set()
+
+        try:
+            return await self._committer.commit(write)
+        except ConnectorError as error:
+            if error.temporary or len(intents) + len(outcomes) < 2:
+                raise
+        # One of them is at fault; it must not take the others along.
+        for outcome in outcomes:
+            await self._commit_alone(outcome)
+        mine: set[str] = set()
+        for intent in intents:
+            try:
+                mine |= await self._commit([intent], [])
+            except ConnectorError as error:
+                if error.temporary:
+                    raise
+        return mine
+
+    async def _commit_alone(self, outcome: Outcome) -> None:
+        while True:
+            try:
+                await self._commit([], [outcome])
+            except ConnectorError as error:
+                if not error.temporary:
+                    return  # a bug of ours: the lease runs out, and the mail is labelled then
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+
+def _fail(future: asyncio.Future[None], error: ConnectorError) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _lost() -> ConnectorError:
+    return ConnectorError(
+        ErrorType.LEASE_LOST, "another worker has taken this delivery over; nothing was sent"
+    )

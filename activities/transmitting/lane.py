@@ -1,0 +1,245 @@
+"""The lane of one account: its due mails, over a few connections, until none is left."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlmodel import Session
+
+from activities.ports import Endpoint, SmtpSession, SmtpTransport
+from activities.store import ledger, queue
+from activities.store.accounts import Accounts
+from activities.store.committer import Committer
+from activities.store.content import ContentStore
+from activities.store.queue import QueuedMail
+from activities.store.queue_ledger import Outcome
+from activities.store.readers import Readers
+from activities.transmitting.batches import Batches
+from activities.transmitting.transaction import Progress, Transaction
+from models import policies
+from models.delivery import OPEN_STATES, MessageStatus, Phase
+from models.errors import ConnectorError
+from models.failure import Failure
+from models.settings import Settings
+
+CHUNK = 100
+"""Mails leased at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all lanes of a drain share."""
+
+    owner: str
+    committer: Committer
+    readers: Readers
+    accounts: Accounts
+    content: ContentStore
+    transport: SmtpTransport
+    transaction: Transaction[QueuedMail]
+    batches: Batches
+    settings: Settings
+    take: Callable[[int], int]
+    """Asks for the right to lease so many mails; tells how many it may be."""
+    give: Callable[[int], None]
+    """Gives such a right back, unused."""
+    stopping: asyncio.Event
+
+
+class Lane:
+    """Sends what an account has in the queue.
+
+    Args:
+        account_id: Whose mail.
+        means: How.
+        connections: Connections at once, at most.
+        mails_per_connection: Mails after which a connection is closed.
+    """
+
+    def __init__(
+        self, account_id: str, means: Means, *, connections: int, mails_per_connection: int
+    ) -> None:
+        self.account_id = account_id
+        self.counts: Counter[str] = Counter()
+        self._means = means
+        self._connections = connections
+        self._mails_per_connection = mails_per_connection
+        self._mails: deque[QueuedMail] = deque()
+        self._filling: asyncio.Task[None] | None = None
+        self._empty = False
+        self._reached = False
+        self._random = random.Random()  # noqa: S311 - jitter, not a secret
+
+    async def run(self) -> None:
+        """Send until nothing is due, nobody answers, or we are told to stop."""
+        try:
+            endpoint = await self._means.readers.read(self._endpoint)
+        except ConnectorError as error:
+            if error.temporary:
+                raise
+            await self._park(error)
+            return
+        try:
+            await self._fill()
+            count = min(self._connections, len(self._mails))
+            async with asyncio.TaskGroup() as group:
+                for _ in range(count):
+                    group.create_task(self._connection(endpoint))
+        finally:
+            await asyncio.shield(self._give_back())
+
+    def _endpoint(self, session: Session) -> Endpoint:
+        return self._means.accounts.outgoing(session, self.account_id)[1]
+
+    # --- connections ------------------------------------------------------------------------------
+
+    async def _connection(self, endpoint: Endpoint) -> None:
+        mail = await self._next()
+        while mail is not None:
+            sent = 0
+            try:
+                async with self._means.transport.session(endpoint) as session:
+                    await self._note_reached()
+                    while mail is not None and session.connected:
+                        current, mail = mail, None
+                        await self._send(session, current)
+                        sent += 1
+                        mail = await self._next()
+                        if sent >= self._mails_per_connection:
+                            break
+            except ConnectorError as error:
+                if mail is None:
+                    continue  # on leaving; every mail's fate is settled
+                await self._unreachable(mail, error)
+                return
+
+    async def _send(self, session: SmtpSession, mail: QueuedMail) -> None:
+        means, progress = self._means, Progress()
+        means.batches.begin(mail)
+        try:
+            raw = mail.raw if mail.raw is not None else await self._read(mail)
+            await means.transaction.run(session, mail, raw, progress)
+        except ConnectorError as error:
+            progress.failed(mail, error)
+        except BaseException:
+            # Told to stop, or a bug of ours: what the server said is written down first.
+            self._end(mail, progress)
+            raise
+        self._end(mail, progress)
+
+    async def _read(self, mail: QueuedMail) -> bytes:
+        content = self._means.content
+        return await self._means.readers.read(lambda s: content.read(s, mail.content_key)[1])
+
+    def _end(self, mail: QueuedMail, progress: Progress) -> None:
+        now = datetime.now(UTC)
+        verdicts = progress.outcome(mail.recipients)
+        outcome = Outcome(
+            mail=mail,
+            verdicts=verdicts,
+            phase=progress.phase,
+            error=progress.error,
+            started_at=self._means.batches.started(mail),
+            intended=self._means.batches.intended(mail),
+            next_attempt_at=self._next_attempt(mail, progress.error, now),
+            verify_at=now,
+        )
+        self._means.batches.end(outcome)
+        states = outcome.states.values()
+        is_open = bool(OPEN_STATES.intersection(states))
+        status = MessageStatus.QUEUED if is_open else ledger.status_of(list(states))
+        self.counts[status] += 1
+
+    def _next_attempt(
+        self, mail: QueuedMail, error: Failure | None, now: datetime
+    ) -> datetime | None:
+        attempts = mail.attempts + 1
+        if error is not None and not error.temporary:
+            return None
+        if mail.max_attempts is not None and attempts >= mail.max_attempts:
+            return None
+        settings = self._means.settings
+        when = now + policies.next_send_delay(
+            attempts,
+            settings.retry_delays_seconds,
+            jitter=settings.retry_jitter,
+            cap=settings.max_retry_delay_seconds,
+            hint=error.retry_after_seconds if error else None,
+            rng=self._random,
+        )
+        return None if mail.give_up_at is not None and when > mail.give_up_at else when
+
+    async def _note_reached(self) -> None:
+        if not self._reached:
+            self._reached = True
+            await self._means.committer.commit(lambda s: queue.reached(s, self.account_id))
+
+    async def _unreachable(self, mail: QueuedMail, error: ConnectorError) -> None:
+        """No connection: this mail has had an attempt; the others wait until one is possible."""
+        if not error.temporary:
+            self._mails.appendleft(mail)
+            await self._park(error)
+            return
+        self._means.batches.begin(mail)
+        progress = Progress(Phase.CONNECT)
+        progress.failed(mail, error)
+        self._end(mail, progress)
+        self._empty = True
+        settings, hint = self._means.settings, error.retry_after
+        await self._means.committer.commit(
+            lambda s: queue.back_off(
+                s,
+                self.account_id,
+                settings.retry_delays_seconds,
+                datetime.now(UTC),
+                hint.total_seconds() if hint else None,
+            )
+        )
+
+    async def _park(self, error: ConnectorError) -> None:
+        self._empty = True
+        self.counts["parked"] = 1
+        await self._means.committer.commit(
+            lambda s: queue.park(s, self.account_id, error.type, datetime.now(UTC))
+        )
+
+    # --- mails ------------------------------------------------------------------------------------
+
+    async def _next(self) -> QueuedMail | None:
+        if self._means.stopping.is_set():
+            return None
+        if len(self._mails) < CHUNK // 2 and not self._empty and self._filling is None:
+            self._filling = asyncio.create_task(self._fill())
+        if not self._mails and self._filling is not None:
+            await asyncio.shield(self._filling)
+        return self._mails.popleft() if self._mails else None
+
+    async def _fill(self) -> None:
+        means = self._means
+        try:
+            wanted = means.take(CHUNK)
+            mails: Sequence[QueuedMail] = ()
+            if wanted:
+                now = datetime.now(UTC)
+                until = now + timedelta(seconds=means.settings.queue_lease_seconds)
+                mails = await means.committer.commit(
+                    lambda s: queue.lease(s, self.account_id, means.owner, wanted, now, until)
+                )
+                means.give(wanted - len(mails))
+            self._mails.extend(mails)
+            self._empty = self._empty or len(mails) < wanted or not wanted
+        finally:
+            self._filling = None
+
+    async def _give_back(self) -> None:
+        if self._filling is not None:
+            await self._filling
+        mails, self._mails = list(self._mails), deque()
+        if mails:
+            self._means.give(len(mails))
+            await self._means.committer.commit(lambda s: queue.give_back(s, mails))
