@@ -84,7 +84,9 @@ async def running(
     runs = TemporalRuns(client, asyncio.get_running_loop())
     transport = SmtpClient(metrics=metrics, tracing=tracing)
     connector = ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing)
-    composing = ComposingActivities(store.database, store.accounts, store.content, runs, settings)
+    composing = ComposingActivities(
+        store.database, store.accounts, store.content, store.callbacks, runs, settings
+    )
     sending = SendingActivities(
         store.database,
         committer,
@@ -98,7 +100,7 @@ async def running(
     drainer = Drainer(
         committer, readers, store.accounts, store.content, transport, settings, metrics
     )
-    queueing = QueueActivities(drainer, readers, store.accounts, settings)
+    queueing = QueueActivities(drainer, committer, readers, store.accounts, settings)
     mailbox = MailboxActivities(
         store.database,
         store.accounts,
@@ -109,8 +111,8 @@ async def running(
         settling=Settling(store.database, store.accounts, connector),
     )
     accounts = AccountActivities(store.database, readers, store.accounts, transport, connector)
-    reading = ReadingActivities(store.database, store.links)
-    callbacks = CallbackActivities(runs)
+    reading = ReadingActivities(store.database, store.links, store.accounts)
+    callbacks = CallbackActivities(runs, store.database, store.callbacks)
     web = WebClient(
         EgressGuard(settings.egress_allow),
         ca_file=str(settings.ca_file) if settings.ca_file else None,
@@ -177,7 +179,10 @@ async def running(
                 sending.settle_delivery,
                 mailbox.close_retrieval,
                 reading.read_message,
+                reading.read_errors,
                 callbacks.read_callback_state,
+                callbacks.read_outcome,
+                callbacks.record_callback_failure,
                 webhooks.open_webhook,
                 webhooks.close_webhook,
             ],

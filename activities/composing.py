@@ -14,6 +14,7 @@ from activities.mail.compose import compose, new_internet_message_id
 from activities.ports import Runs, RunState
 from activities.store import ledger, outbox, threads
 from activities.store.accounts import Accounts
+from activities.store.callbacks import StoredCallbacks
 from activities.store.content import ATTACHMENT, ContentStore, Piece
 from activities.store.engine import Database
 from models.account import EmailAccount
@@ -33,12 +34,14 @@ class ComposingActivities:
         database: Database,
         accounts: Accounts,
         content: ContentStore,
+        callbacks: StoredCallbacks,
         runs: Runs,
         settings: Settings,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._content = content
+        self._callbacks = callbacks
         self._runs = runs
         self._settings = settings
 
@@ -115,9 +118,17 @@ class ComposingActivities:
             [Piece(key, "mail", "message/rfc822", mail.raw, request.message_id)]
         )
         refs = [a.content_ref for a in request.message.attachments if a.content_ref]
+        told = self._callbacks.pack(request.callbacks)
         with self._database.write() as session:
             return outbox.find(session, account.id, request) or outbox.insert(
-                session, account.id, request, mail, rows, refs, outbox.terms_of(account)
+                session,
+                account.id,
+                request,
+                mail,
+                rows,
+                refs,
+                outbox.terms_of(account),
+                callbacks=told,
             )
 
     def _drives(self, message_id: str, driver: str) -> bool:

@@ -133,6 +133,7 @@ class MailboxActivities:
                 account_id=request.account_id,
                 error_type=error.type if error else None,
                 retrieval=request.retrieval_id,
+                explanation=error.explanation if error else None,
             )
 
     def _hopeless(self, error: ConnectorError) -> bool:

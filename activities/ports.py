@@ -146,6 +146,7 @@ class SmtpFailure(ConnectorError):  # noqa: N818 (the contract speaks of failure
             accepted the mail; from there on, without a reply, it may have.
         reply: What the server said, when it said something.
         field: Dotted path of the offending input field, when there is one.
+        explanation: ``message`` without the words of ``reply``.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class SmtpFailure(ConnectorError):  # noqa: N818 (the contract speaks of failure
         phase: Phase,
         reply: Reply | None = None,
         field: str | None = None,
+        explanation: str | None = None,
     ) -> None:
         self.phase = phase
         self.reply = reply
@@ -163,7 +165,14 @@ class SmtpFailure(ConnectorError):  # noqa: N818 (the contract speaks of failure
         if reply is not None:
             detail |= {"code": reply.code, "enhanced_code": reply.enhanced_code}
         retry_after = reply.retry_after if reply is not None else None
-        super().__init__(type, message, field=field, retry_after=retry_after, detail=detail)
+        super().__init__(
+            type,
+            message,
+            field=field,
+            retry_after=retry_after,
+            detail=detail,
+            explanation=explanation,
+        )
 
 
 # --- Mailboxes ----------------------------------------------------------------------------------

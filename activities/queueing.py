@@ -14,6 +14,7 @@ from temporalio import activity
 from activities.heartbeat import heartbeats
 from activities.store import queue
 from activities.store.accounts import Accounts
+from activities.store.committer import Committer
 from activities.store.readers import Readers
 from activities.transmitting.drainer import Drainer
 from models.delivery import MessageStatus
@@ -27,9 +28,15 @@ class QueueActivities:
     """Activities of ``SendQueuedEmails``."""
 
     def __init__(
-        self, drainer: Drainer, readers: Readers, accounts: Accounts, settings: Settings
+        self,
+        drainer: Drainer,
+        committer: Committer,
+        readers: Readers,
+        accounts: Accounts,
+        settings: Settings,
     ) -> None:
         self._drainer = drainer
+        self._committer = committer
         self._readers = readers
         self._accounts = accounts
         self._settings = settings
@@ -45,15 +52,21 @@ class QueueActivities:
             if request.account is not None:
                 reference = request.account
                 account_id = await self._readers.read(lambda s: self._accounts.get(s, reference).id)
+            if request.told:
+                await self._committer.commit(lambda s: queue.told(s, request.told))
             async with _time_limit(self._settings.queue_round_seconds) as stopping:
                 counts = await self._drainer.drain(
                     _owner(), account_id=account_id, limit=request.limit, stopping=stopping
                 )
             due = await self._readers.read(lambda s: self._due(s, account_id))
+            untold = await self._readers.read(queue.untold)
         parked = counts.pop("parked", 0)
         counts["deferred"] = counts.pop(MessageStatus.QUEUED, 0)
         return DrainResult(
-            counts=QueueCounts.model_validate(dict(counts)), due=due, parked_accounts=parked
+            counts=QueueCounts.model_validate(dict(counts)),
+            due=due,
+            parked_accounts=parked,
+            untold=untold,
         )
 
     @staticmethod

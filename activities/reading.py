@@ -1,10 +1,11 @@
-"""Reading stored mails: the envelope, and links to the content."""
+"""Reading what is stored: the envelope of a mail with links to its content, and the error log."""
 
 from __future__ import annotations
 
 from temporalio import activity
 
-from activities.store import messages
+from activities.store import history, messages
+from activities.store.accounts import Accounts
 from activities.store.engine import Database
 from activities.store.links import ContentLinks
 from activities.store.messages import StoredMessage
@@ -16,14 +17,16 @@ from models.message import (
     PartLink,
 )
 from models.names import ActivityName, Direction
+from models.system_error import GetSystemErrorInput, GetSystemErrorResult
 
 
 class ReadingActivities:
-    """Activity of ``GetEmailMessage``."""
+    """Activities of ``GetEmailMessage`` and ``GetSystemError``."""
 
-    def __init__(self, database: Database, links: ContentLinks) -> None:
+    def __init__(self, database: Database, links: ContentLinks, accounts: Accounts) -> None:
         self._database = database
         self._links = links
+        self._accounts = accounts
 
     @activity.defn(name=ActivityName.READ_MESSAGE, no_thread_cancel_exception=True)
     def read_message(self, request: GetEmailMessageInput) -> GetEmailMessageResult:
@@ -49,6 +52,21 @@ class ReadingActivities:
             html=self._content(found, "html"),
             parts=self._parts(found),
         )
+
+    @activity.defn(name=ActivityName.READ_ERRORS, no_thread_cancel_exception=True)
+    def read_errors(self, request: GetSystemErrorInput) -> GetSystemErrorResult:
+        """The latest errors with what to do about each."""
+        with self._database.read() as session:
+            account = request.account
+            wanted = history.StepFilter(
+                account_id=None if account is None else self._accounts.id_of(session, account),
+                error_type=request.error_type,
+                errors=True,
+                since=request.since,
+                before=request.before,
+            )
+            found = history.steps(session, wanted, limit=request.limit)
+        return GetSystemErrorResult(errors=[history.logged_error(step) for step in found])
 
     def _content(self, found: StoredMessage, kind: str) -> ContentLink | None:
         row = found.content.get(kind)

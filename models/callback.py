@@ -25,6 +25,8 @@ class CallbackKind(StrEnum):
     ON_EMAIL_FETCH = "on_email_fetch"
     ON_FETCH_COMPLETE = "on_fetch_complete"
     ON_FETCH_ERROR = "on_fetch_error"
+    ON_EMAIL_SENT = "on_email_sent"
+    ON_SEND_FAILED = "on_send_failed"
 
 
 class PayloadProtection(StrEnum):
@@ -42,7 +44,8 @@ class CallbackSpec(Request):
     """A workflow to run for an event. It takes one JSON object and is acknowledged by completing.
 
     A queue without a worker, a hanging or a failing workflow ends after
-    ``execution_timeout_seconds`` (all attempts together) in ``on_fetch_error``.
+    ``execution_timeout_seconds`` (all attempts together): a retrieval then fails and runs
+    ``on_fetch_error``, a mail that is sent keeps its result, which names the callback.
     """
 
     workflow: _Name
@@ -82,6 +85,13 @@ def _by_field(value: Any) -> Any:
 
 Callback = Annotated[CallbackSpec | WebhookSpec, BeforeValidator(_by_field)]
 """A workflow of the caller's own, or a webhook: the field ``workflow`` or ``webhook`` decides."""
+
+
+class SendCallbacks(Payload):
+    """Who is told of the outcome of a mail."""
+
+    on_email_sent: Callback | None = None
+    on_send_failed: Callback | None = None
 
 
 class CallbackStateInput(Payload):

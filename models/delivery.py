@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from models.account import UnknownPolicy
 from models.base import Payload, Reference, Request, UtcDatetime
+from models.callback import Callback, CallbackKind, SendCallbacks
 from models.failure import Failure
 from models.message import EmailMessage
 
@@ -104,6 +105,8 @@ class SendEmailInput(Request):
     """Not before."""
     expires_at: UtcDatetime | None = None
     """Not after: who is not reached until then is cancelled."""
+    on_email_sent: Callback | None = None
+    on_send_failed: Callback | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -122,6 +125,8 @@ class SendEmailResult(Payload):
     attempts: int
     sent_at: UtcDatetime | None = None
     error: Failure | None = None
+    callbacks_failed: list[CallbackKind] = Field(default_factory=list)
+    """Callbacks that nobody acknowledged; they change nothing about the mail."""
 
 
 class ComposeInput(Payload):
@@ -136,6 +141,7 @@ class ComposeInput(Payload):
     message: EmailMessage
     idempotency_key: str | None = None
     unknown_policy: UnknownPolicy | None = None
+    callbacks: SendCallbacks | None = None
     queued: bool = False
     priority: int = 3
     send_at: UtcDatetime | None = None

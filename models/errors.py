@@ -47,6 +47,7 @@ class ErrorType(StrEnum):
     # Sending
     SENDER_REFUSED = "SenderRefused"
     LEASE_LOST = "LeaseLost"
+    STATE_CONFLICT = "StateConflict"
     EXPIRED = "Expired"
     # Mailboxes
     FOLDER_NOT_FOUND = "FolderNotFound"
@@ -101,6 +102,8 @@ class ConnectorError(Exception):
         field: Dotted path of the offending input field, when there is one.
         retry_after: The server's hint when to come back.
         detail: Machine-readable facts (reply code, phase), ids and numbers only.
+        explanation: ``message`` in our own words alone, where it quotes a peer's: a server may
+            repeat parts of a mail, and what is kept in the error log must not.
     """
 
     def __init__(
@@ -111,9 +114,11 @@ class ConnectorError(Exception):
         field: str | None = None,
         retry_after: timedelta | None = None,
         detail: dict[str, str | int | None] | None = None,
+        explanation: str | None = None,
     ) -> None:
         self.type = type
         self.message = bounded(message)
+        self.explanation = bounded(explanation) if explanation else self.message
         self.field = field
         self.retry_after = retry_after
         self.detail = detail or {}

@@ -17,6 +17,8 @@ class Failure(Payload):
     code: int | None = None
     enhanced_code: str | None = None
     retry_after_seconds: int | None = None
+    explanation: str | None = None
+    """``message`` without a peer's words; absent when nobody has told them apart."""
 
     @classmethod
     def of(cls, error: ConnectorError) -> Failure:
@@ -29,9 +31,11 @@ class Failure(Payload):
             temporary=error.temporary,
             field=error.field,
             phase=str(phase) if phase else None,
-            code=int(code) if code else None,
+            # IMAP's codes are words (RFC 5530), which stand in the explanation.
+            code=code if isinstance(code, int) else None,
             enhanced_code=str(enhanced) if enhanced else None,
             retry_after_seconds=int(error.retry_after.total_seconds())
             if error.retry_after
             else None,
+            explanation=error.explanation,
         )

@@ -41,6 +41,11 @@ def send_workflow_id(message_id: str) -> str:
     return f"send/{message_id}"
 
 
+def notify_workflow_id(message_id: str) -> str:
+    """Workflow id of what tells the outcome of a queued mail."""
+    return f"notify/{message_id}"
+
+
 def message_id_of_send(workflow_id: str) -> str:
     """Inverse of ``send_workflow_id``."""
     return _part(workflow_id, "send", 1)

@@ -18,6 +18,8 @@ class WorkflowType(StrEnum):
     GET_FOLDER_NAMES = "GetFolderNames"
     CHECK_SERVER_CONNECTION = "CheckServerConnection"
     DELIVER_WEBHOOK = "DeliverWebhook"
+    NOTIFY_SEND_OUTCOME = "NotifySendOutcome"
+    GET_SYSTEM_ERROR = "GetSystemError"
 
 
 class TaskQueue(StrEnum):
@@ -48,7 +50,10 @@ class ActivityName(StrEnum):
     CHECK_OUTGOING = "accounts.check_outgoing"
     CHECK_INCOMING = "accounts.check_incoming"
     READ_MESSAGE = "content.read_message"
+    READ_ERRORS = "log.read_errors"
     CALLBACK_STATE = "callbacks.read_state"
+    READ_OUTCOME = "callbacks.read_outcome"
+    RECORD_CALLBACK_FAILURE = "callbacks.record_failure"
     OPEN_WEBHOOK = "webhooks.open_delivery"
     ATTEMPT_WEBHOOK = "webhooks.attempt_delivery"
     CLOSE_WEBHOOK = "webhooks.close_delivery"

@@ -55,6 +55,8 @@ class DrainInput(Payload):
 
     account: str | None = None
     limit: int | None = None
+    told: list[str] = Field(default_factory=list)
+    """Mails whose callers are being told, by workflows of their own."""
 
 
 class DrainResult(Payload):
@@ -63,3 +65,5 @@ class DrainResult(Payload):
     counts: QueueCounts
     due: int
     parked_accounts: int = 0
+    untold: list[str] = Field(default_factory=list)
+    """Mails whose callers are to be told what became of them (at most 100)."""

@@ -28,20 +28,28 @@ from models.mailbox import (
 )
 from models.message import GetEmailMessageInput, GetEmailMessageResult
 from models.names import Query, TaskQueue, WorkflowType
+from models.outcome import NotifySendOutcomeResult
+from models.queue import QueueCounts, SendQueuedEmailsInput, SendQueuedEmailsResult
+from models.system_error import GetSystemErrorInput, GetSystemErrorResult
 from models.webhook import DeliverWebhookInput, DeliverWebhookResult
 from starter.failures import connector_error, silent_temporal
+from starter.run_ending import cancel_run, is_running
 from starter.run_filter import RunFilter
 from starter.run_list import ListedRun, list_runs
 
 R = TypeVar("R", bound=Payload)
+Progress = DeliveryReport | RetrievalProgress | QueueCounts
 
 RESULTS: dict[str, type[Payload]] = {
     WorkflowType.SEND_EMAIL: SendEmailResult,
+    WorkflowType.SEND_QUEUED_EMAILS: SendQueuedEmailsResult,
     WorkflowType.RETRIEVE_EMAIL_MESSAGES: RetrieveEmailMessagesResult,
     WorkflowType.GET_EMAIL_MESSAGE: GetEmailMessageResult,
     WorkflowType.GET_FOLDER_NAMES: GetFolderNamesResult,
     WorkflowType.CHECK_SERVER_CONNECTION: CheckServerConnectionResult,
     WorkflowType.DELIVER_WEBHOOK: DeliverWebhookResult,
+    WorkflowType.NOTIFY_SEND_OUTCOME: NotifySendOutcomeResult,
+    WorkflowType.GET_SYSTEM_ERROR: GetSystemErrorResult,
 }
 
 # Somebody waits for the answer; without a worker the question must not outlive its asker.
@@ -95,6 +103,17 @@ class Commands:
             ),
         )
 
+    async def send_queued(
+        self, request: SendQueuedEmailsInput, *, workflow_id: str | None = None
+    ) -> Run[SendQueuedEmailsResult]:
+        """Start draining the queue; any number of drains may run at once."""
+        return await self._start(
+            WorkflowType.SEND_QUEUED_EMAILS,
+            request,
+            SendQueuedEmailsResult,
+            workflow_id or f"send-queued/{uuid4()}",
+        )
+
     async def retrieve(
         self, request: RetrieveEmailMessagesInput, account: EmailAccount
     ) -> Run[RetrieveEmailMessagesResult]:
@@ -142,6 +161,12 @@ class Commands:
         """Log in to the servers of an account."""
         return await self._ask(
             WorkflowType.CHECK_SERVER_CONNECTION, request, CheckServerConnectionResult, "check"
+        )
+
+    async def get_system_error(self, request: GetSystemErrorInput) -> GetSystemErrorResult:
+        """Read the error log."""
+        return await self._ask(
+            WorkflowType.GET_SYSTEM_ERROR, request, GetSystemErrorResult, "errors"
         )
 
     async def redeliver_webhook(self, request: DeliverWebhookInput) -> Run[DeliverWebhookResult]:
@@ -194,12 +219,12 @@ class Commands:
         """Wait for the latest run of a workflow id and return its result."""
         return await self.wait(await self.find(workflow_id))
 
-    async def progress(self, workflow_id: str) -> DeliveryReport | RetrievalProgress | None:
+    async def progress(self, workflow_id: str) -> Progress | None:
         """How far a run got; None when it has not begun or nobody can say."""
         handle = self._client.get_workflow_handle(workflow_id)
-        answer = cast(type[Any], DeliveryReport | RetrievalProgress | None)
+        answer = cast(type[Any], Progress | None)
         try:
-            found: DeliveryReport | RetrievalProgress | None = await handle.query(
+            found: Progress | None = await handle.query(
                 Query.PROGRESS, result_type=answer, rpc_timeout=_QUERY_LIMIT
             )
         except WorkflowQueryFailedError:
@@ -209,6 +234,19 @@ class Commands:
                 raise _unknown_run() from None
             return None
         return found
+
+    async def running(self, workflow_id: str, first_run_id: str) -> bool:
+        """Whether a chain of runs is still under way."""
+        with self._translated():
+            return await is_running(self._client, workflow_id, first_run_id)
+
+    async def cancel(self, workflow_id: str, first_run_id: str, *, patience: timedelta) -> None:
+        """Cancel a chain of runs and wait for its end; one that is over is left alone.
+
+        It may last longer than ``patience``, when no worker runs that could carry it out.
+        """
+        with self._translated():
+            await cancel_run(self._client, workflow_id, first_run_id, patience)
 
     @property
     def namespace(self) -> str:

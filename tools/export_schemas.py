@@ -25,7 +25,14 @@ from models.mailbox import (
     RetrieveEmailMessagesResult,
 )
 from models.message import GetEmailMessageInput, GetEmailMessageResult
+from models.outcome import (
+    EmailSent,
+    NotifySendOutcomeInput,
+    NotifySendOutcomeResult,
+    SendFailed,
+)
 from models.queue import SendQueuedEmailsInput, SendQueuedEmailsResult
+from models.system_error import GetSystemErrorInput, GetSystemErrorResult
 from models.webhook import DeliverWebhookInput, DeliverWebhookResult, WebhookEvent
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
@@ -36,6 +43,8 @@ INPUTS: tuple[type[BaseModel], ...] = (
     DeliverWebhookInput,
     GetEmailMessageInput,
     GetFolderNamesInput,
+    GetSystemErrorInput,
+    NotifySendOutcomeInput,
     RetrieveEmailMessagesInput,
     SendEmailInput,
     SendQueuedEmailsInput,
@@ -44,14 +53,18 @@ OUTPUTS: tuple[type[BaseModel], ...] = (
     CheckServerConnectionResult,
     DeliverWebhookResult,
     DeliveryReport,
+    EmailSent,
     FetchCompleted,
     FetchFailed,
     FetchedBatch,
     GetEmailMessageResult,
     GetFolderNamesResult,
+    GetSystemErrorResult,
+    NotifySendOutcomeResult,
     RetrievalProgress,
     RetrieveEmailMessagesResult,
     SendEmailResult,
+    SendFailed,
     SendQueuedEmailsResult,
     WebhookEvent,
 )

@@ -28,7 +28,7 @@ from activities.store.assembly import open_store
 from models.connection import connect
 from models.settings import Settings
 from models.wire import data_converter
-from tools.histories import others, queueing, retrieving, sending, webhooks
+from tools.histories import others, outcomes, queueing, retrieving, sending, webhooks
 from tools.histories.stage import CASES, Run, Stage
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
@@ -38,7 +38,7 @@ from tools.temporal import DevServer
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "replay" / "histories"
-MODULES = (sending, queueing, retrieving, others, webhooks)
+MODULES = (sending, queueing, retrieving, others, webhooks, outcomes)
 """Imported for the cases that they register."""
 
 

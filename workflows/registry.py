@@ -6,6 +6,8 @@ from workflows.check_server_connection import CheckServerConnectionWorkflow
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 from workflows.get_email_message import GetEmailMessageWorkflow
 from workflows.get_folder_names import GetFolderNamesWorkflow
+from workflows.get_system_error import GetSystemErrorWorkflow
+from workflows.notify_send_outcome import NotifySendOutcomeWorkflow
 from workflows.retrieve_email_messages import RetrieveEmailMessagesWorkflow
 from workflows.send_email import SendEmailWorkflow
 from workflows.send_queued_emails import SendQueuedEmailsWorkflow
@@ -16,6 +18,8 @@ WORKFLOWS = [
     DeliverWebhookWorkflow,
     GetEmailMessageWorkflow,
     GetFolderNamesWorkflow,
+    GetSystemErrorWorkflow,
+    NotifySendOutcomeWorkflow,
     RetrieveEmailMessagesWorkflow,
     SendEmailWorkflow,
     SendQueuedEmailsWorkflow,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
@@ -11,6 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from models import policies
     from models.account import UnknownPolicy
+    from models.callback import CallbackKind
     from models.delivery import (
         ComposeInput,
         DeliveryReport,
@@ -28,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from models.failure import Failure
     from models.ids import chain_of, message_id_for_run
     from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
+    from workflows._sending_events import callbacks_of, notify_settled
     from workflows._steps import answer, step
     from workflows._tracking import failure_tracked, track
 
@@ -80,7 +83,8 @@ class SendEmailWorkflow:
             raise
         if self._report is None or self._report.open:
             self._report = await self._settle(plan)
-        return self._result(plan, self._report)
+        failed = await notify_settled(input, plan, self._report)
+        return self._result(plan, self._report, failed)
 
     async def _compose(self, input: SendEmailInput) -> SendPlan:
         info = workflow.info()
@@ -92,6 +96,7 @@ class SendEmailWorkflow:
             message=input.message,
             idempotency_key=input.idempotency_key,
             unknown_policy=input.unknown_policy,
+            callbacks=callbacks_of(input),
             queued=input.queued,
             priority=input.priority,
             send_at=input.send_at,
@@ -202,7 +207,9 @@ class SendEmailWorkflow:
         return await step(ActivityName.SETTLE, request, DeliveryReport, policies.STORE_WORK)
 
     @staticmethod
-    def _result(plan: SendPlan, report: DeliveryReport) -> SendEmailResult:
+    def _result(
+        plan: SendPlan, report: DeliveryReport, callbacks_failed: Sequence[CallbackKind] = ()
+    ) -> SendEmailResult:
         judged = any(r.code is not None for r in report.recipients)
         if report.status is MessageStatus.FAILED and report.error and not judged:
             details = [{"field": report.error.field}] if report.error.field else []
@@ -217,4 +224,5 @@ class SendEmailWorkflow:
             attempts=report.attempts,
             sent_at=report.sent_at,
             error=report.error,
+            callbacks_failed=list(callbacks_failed),
         )

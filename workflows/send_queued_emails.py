@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from temporalio import workflow
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from models import policies
-    from models.names import ActivityName, Query, WorkflowType
+    from models.ids import notify_workflow_id
+    from models.names import ActivityName, Query, TaskQueue, WorkflowType
+    from models.outcome import NotifySendOutcomeInput
     from models.queue import (
         DrainInput,
         DrainResult,
@@ -38,22 +44,39 @@ class SendQueuedEmailsWorkflow:
     @workflow.run
     async def run(self, input: SendQueuedEmailsInput) -> SendQueuedEmailsResult:
         """Drain the queue."""
-        self._counts, left = input.counts, input.limit
+        self._counts, left, told = input.counts, input.limit, list[str]()
         for _ in range(_ROUNDS):
-            request = DrainInput(account=input.account, limit=left)
+            request = DrainInput(account=input.account, limit=left, told=told)
             drained = await answer(ActivityName.DRAIN, request, DrainResult, policies.DRAIN)
+            told = await self._tell(drained.untold)
             self._counts = self._counts.plus(drained.counts)
             if left is not None:
-                left -= drained.counts.total
+                left = max(0, left - drained.counts.total)
             # A round that sent nothing: what is due is leased to another drain.
-            if drained.due == 0 or drained.counts.total == 0 or (left is not None and left <= 0):
+            over = drained.due == 0 or drained.counts.total == 0 or left == 0
+            if over and not told:
                 return SendQueuedEmailsResult(
                     counts=self._counts,
                     due=drained.due,
                     parked_accounts=drained.parked_accounts,
                 )
-            if workflow.info().is_continue_as_new_suggested():
+            if workflow.info().is_continue_as_new_suggested() and left != 0:
                 break
         workflow.continue_as_new(
             SendQueuedEmailsInput(account=input.account, limit=left, counts=self._counts)
         )
+
+    @staticmethod
+    async def _tell(message_ids: list[str]) -> list[str]:
+        """Start what tells the callers of these mails; it outlives this run."""
+        for message_id in message_ids:
+            with suppress(WorkflowAlreadyStartedError):  # a round that was lost has started it
+                await workflow.start_child_workflow(
+                    WorkflowType.NOTIFY_SEND_OUTCOME,
+                    NotifySendOutcomeInput(message_id=message_id),
+                    id=notify_workflow_id(message_id),
+                    task_queue=TaskQueue.ORCHESTRATION,
+                    parent_close_policy=ParentClosePolicy.ABANDON,
+                    static_summary="tell what became of a mail",
+                )
+        return message_ids

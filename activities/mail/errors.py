@@ -174,11 +174,13 @@ def reply_failure(endpoint: Endpoint, phase: Phase, reply: Reply) -> SmtpFailure
     advice = _ADVICE[type_]
     if reply.enhanced_code == _BASIC_AUTH_IS_OFF:
         advice = "Basic authentication is switched off on this server; use OAuth 2.0."
+    where = f"{server_name(endpoint)}, {_DOING[phase]}: {code}"
     return SmtpFailure(
         type_,
-        f"{server_name(endpoint)}, {_DOING[phase]}: {code} {reply.text} | {advice}",
+        f"{where} {reply.text} | {advice}",
         phase=phase,
         reply=reply,
+        explanation=f"{where} | {advice}",
     )
 
 

@@ -128,9 +128,11 @@ def refusal(
     """
     type_ = type_ or refusal_type(status)
     code = f" [{status.code}]" if status.code else ""
+    where = f"{server_name(endpoint)}, {what}: {status.word}{code}"
     return ConnectorError(
         type_,
-        f"{server_name(endpoint)}, {what}: {status.word}{code} {status.text} | {_ADVICE[type_]}",
+        f"{where} {status.text} | {_ADVICE[type_]}",
         field=field,
         detail={"status": status.word, "code": status.code, "uid": uid},
+        explanation=f"{where} | {_ADVICE[type_]}",
     )

@@ -32,6 +32,7 @@ from models.tables import (
     Delivery,
     Folder,
     Location,
+    LogEntry,
     Message,
     PartRow,
     Rendition,
@@ -140,6 +141,20 @@ class Accounts:
     def get(self, session: Session, reference: str) -> EmailAccount:
         """The account with this id or name; raises ``AccountNotFound``."""
         return _account(self._row(session, reference))
+
+    def id_of(self, session: Session, reference: str) -> str:
+        """The id of an account, or of a deleted one that the timeline still knows.
+
+        Raises:
+            ConnectorError: ``AccountNotFound`` when there never was one.
+        """
+        known = select(LogEntry.id).where(LogEntry.account_id == reference).limit(1)
+        try:
+            return self._row(session, reference).id
+        except ConnectorError:
+            if session.exec(known).first() is None:
+                raise
+            return reference
 
     def outgoing(self, session: Session, reference: str) -> tuple[EmailAccount, Endpoint]:
         """The account and where to send; raises ``AccountIncomplete`` without that side."""

@@ -10,6 +10,7 @@ from activities.crypto.secretbox import SecretBox
 from activities.ports import Metrics
 from activities.store.accounts import Accounts
 from activities.store.blob_stores import open_blobs
+from activities.store.callbacks import StoredCallbacks
 from activities.store.content import ContentStore
 from activities.store.engine import Database
 from activities.store.links import ContentLinks
@@ -28,6 +29,7 @@ class Store:
     content: ContentStore
     links: ContentLinks
     webhooks: Webhooks
+    callbacks: StoredCallbacks
     keys: Keyring
 
     def close(self) -> None:
@@ -59,5 +61,6 @@ def open_store(settings: Settings, metrics: Metrics = NO_METRICS) -> Store:
         content=content,
         links=ContentLinks(keys.content, settings.public_url, lifetime),
         webhooks=Webhooks(box),
+        callbacks=StoredCallbacks(box),
         keys=keys,
     )

@@ -210,17 +210,21 @@ def end_attempt(
     attempt.code = error.code if error else next((v.code for v in verdicts.values()), None)
     attempt.error_type = error.type if error else None
     _judge(session, attempt, outcome)
+    refused = sum(v.state is RecipientState.FAILED for v in verdicts.values())
+    kind = ErrorType.SERVER_REFUSED if refused else None
     record(
         session,
         "late_evidence" if late else "attempt_ended",
         account_id=ticket.account_id,
         message_id=ticket.message_id,
-        error_type=error.type if error else None,
+        error_type=error.type if error else kind,
         outcome=attempt.outcome,
         phase=phase.value,
         code=attempt.code,
         epoch=ticket.epoch,
         dsn=dsn,
+        refused=refused or None,
+        explanation=error.explanation if error else None,
     )
     _restate(session, delivery, before)
 
@@ -294,6 +298,27 @@ def reopen_unknown(session: Session, delivery_id: str) -> None:
     _restate(session, delivery, ())
 
 
+def convert(
+    session: Session,
+    delivery_id: str,
+    states: Mapping[RecipientState, RecipientState],
+    *,
+    owner: str | None = None,
+) -> Delivery:
+    """Give recipients that are in one of ``states`` the state that stands beside it.
+
+    With an ``owner``, whoever is sending is fenced off first.
+    """
+    delivery = fence(session, delivery_id, owner) if owner else _locked(session, delivery_id)
+    before: list[str] = []
+    for recipient in _recipients(session, delivery_id):
+        wanted = states.get(RecipientState(recipient.state))
+        if wanted is not None:
+            before += _move(session, recipient, wanted)
+    _restate(session, delivery, before)
+    return delivery
+
+
 def close(
     session: Session, delivery_id: str, error: Failure | None, *, cancelled: bool = False
 ) -> None:
@@ -317,6 +342,7 @@ def close(
         message_id=delivery.message_id,
         error_type=error.type if error else None,
         status=delivery.state,
+        explanation=error.explanation if error else None,
     )
 
 
@@ -389,9 +415,19 @@ def _restate(session: Session, delivery: Delivery, before: Sequence[str]) -> Non
     settled = not OPEN_STATES.intersection(states)
     if settled and (OPEN_STATES.intersection(before) or (before and delivery.state != status)):
         tally(session, DELIVERIES, status=status.value)
+    if settled and before and delivery.queued and _tells(session, delivery.message_id):
+        delivery.tell_at = datetime.now(UTC)
     delivery.state = status
     session.add(delivery)
     _set_message_status(session, delivery.message_id, status)
+
+
+def _tells(session: Session, message_id: str) -> bool:
+    """Whether a mail names somebody who is told what becomes of it."""
+    found = session.exec(
+        select(Message.id).where(Message.id == message_id, col(Message.callbacks).is_not(None))
+    )
+    return found.first() is not None
 
 
 def _set_message_status(session: Session, message_id: str, status: MessageStatus) -> None:

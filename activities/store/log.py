@@ -1,4 +1,8 @@
-"""The timeline: what happened to mails, accounts and retrievals. Ids, codes and counts only."""
+"""The timeline: what happened to mails, accounts and retrievals.
+
+Ids, codes and counts only; of an error also ``explanation``, in words of ours: what a peer said may
+repeat parts of a mail.
+"""
 
 from __future__ import annotations
 

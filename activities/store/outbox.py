@@ -114,10 +114,13 @@ def insert(
     content: Sequence[dict[str, Any]],
     used_refs: Sequence[str],
     terms: Terms | None = None,
+    *,
+    callbacks: dict[str, Any] | None = None,
 ) -> Outgoing:
     """Insert a composed mail; ``content[0]`` holds its bytes.
 
     ``terms`` are the account's; they bind the queue. A workflow that sends has them in its plan.
+    ``callbacks`` are those of the mail as ``StoredCallbacks`` packs them.
     """
     now = datetime.now(UTC)
     message_id = request.message_id
@@ -134,6 +137,7 @@ def insert(
                 "identity": identity_of(request),
                 "request_hash": request_hash(request),
                 "driver": request.driver,
+                "callbacks": callbacks,
                 "status": MessageStatus.QUEUED,
                 "internet_message_id": mail.internet_message_id,
                 **_conversation(mail),

@@ -57,6 +57,8 @@ class QueuedMail(AttemptTicket):
     """Attempts before this one."""
     max_attempts: int | None
     give_up_at: datetime | None
+    tells: bool
+    """Whether somebody is to be told what becomes of it."""
     doubtful: bool
     """Whether an earlier attempt may have reached somebody: its verdicts need a closer look."""
 
@@ -236,6 +238,25 @@ def give_back(session: Session, tickets: Sequence[AttemptTicket]) -> None:
     )
 
 
+def untold(session: Session) -> list[str]:
+    """Mails whose callers are to be told what became of them, the oldest first; 100 at the most."""
+    return list(
+        session.exec(
+            select(Delivery.message_id)
+            .where(col(Delivery.tell_at).is_not(None))
+            .order_by(col(Delivery.tell_at))
+            .limit(100)
+        )
+    )
+
+
+def told(session: Session, message_ids: Sequence[str]) -> None:
+    """Note that workflows tell the callers of these mails."""
+    session.connection().execute(
+        update(Delivery).where(col(Delivery.message_id).in_(message_ids)).values(tell_at=None)
+    )
+
+
 def park(session: Session, account_id: str, reason: ErrorType, now: datetime) -> None:
     """Stop sending for an account until a person has mended it, or an hour has passed."""
     row = session.exec(select(AccountRow).where(AccountRow.id == account_id)).one_or_none()
@@ -245,25 +266,6 @@ def park(session: Session, account_id: str, reason: ErrorType, now: datetime) ->
         record(session, "account_parked", account_id=account_id, error_type=reason)
     row.parked_at, row.parked_reason = now, reason
     session.add(row)
-
-
-def pause(session: Session, account_id: str, now: datetime) -> None:
-    """Stop sending an account's queued mail until ``resume``."""
-    session.connection().execute(
-        update(AccountRow)
-        .where(col(AccountRow.id) == account_id, col(AccountRow.paused_at).is_(None))
-        .values(paused_at=now)
-    )
-    record(session, "account_paused", account_id=account_id)
-
-
-def resume(session: Session, account_id: str) -> None:
-    """Send again, whatever has stopped it."""
-    session.connection().execute(
-        update(AccountRow).where(col(AccountRow.id) == account_id).values(paused_at=None)
-    )
-    reached(session, account_id)
-    record(session, "account_resumed", account_id=account_id)
 
 
 def unpark(session: Session, account_id: str) -> None:
@@ -356,6 +358,14 @@ def _mails(session: Session, rows: Sequence[Any]) -> list[QueuedMail]:
             .distinct()
         )
     )
+    telling = set(
+        session.exec(
+            select(Message.id).where(
+                col(Message.id).in_([row.message_id for row in rows]),
+                col(Message.callbacks).is_not(None),
+            )
+        )
+    )
     small = case((func.length(ContentRow.data) <= SMALL_BYTES, ContentRow.data))
     contents = {
         row.id: (row.key, row.data)
@@ -382,6 +392,7 @@ def _mails(session: Session, rows: Sequence[Any]) -> list[QueuedMail]:
             attempts=row.attempts,
             max_attempts=row.max_attempts,
             give_up_at=row.give_up_at,
+            tells=row.message_id in telling,
             doubtful=row.id in doubtful,
         )
         for row in rows

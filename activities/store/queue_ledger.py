@@ -224,6 +224,7 @@ class _Rows:
                 "attempts": mail.attempts + 1,
                 "state": MessageStatus.QUEUED if is_open else status,
                 "next_attempt_at": outcome.next_attempt_at if is_open else None,
+                "tell_at": self.now if mail.tells and not is_open else None,
             }
         )
         sent_at = self.now if status in _SENT_STATES else None
@@ -244,24 +245,29 @@ class _Rows:
         else:
             attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
             self._attempts.append(attempt | ended)
+        refused = sum(v.state is RecipientState.FAILED for v in outcome.verdicts.values())
         detail = {
             "attempt": mail.attempts + 1,
             "outcome": outcome.word,
             "phase": outcome.phase.value,
             "epoch": mail.epoch,
+            "code": outcome.code,
+            "dsn": outcome.dsn,
+            "refused": refused or None,
+            "explanation": error.explanation if error else None,
         }
-        if outcome.dsn is not None:
-            detail["dsn"] = outcome.dsn
-        if outcome.code is not None:
-            detail["code"] = outcome.code
         self._log.append(
             {
                 "at": self.now,
                 "account_id": mail.account_id,
                 "message_id": mail.message_id,
                 "event": "attempt_ended",
-                "error_type": ended["error_type"],
-                "detail": detail,
+                "error_type": error.type
+                if error
+                else ErrorType.SERVER_REFUSED
+                if refused
+                else None,
+                "detail": {name: value for name, value in detail.items() if value is not None},
             }
         )
 
@@ -329,7 +335,7 @@ _CLAIM = (
     .values(state=MessageStatus.SENDING)
 )
 _DELIVERY = (
-    _update(Delivery, "id", "attempts", "state", "next_attempt_at")
+    _update(Delivery, "id", "attempts", "state", "next_attempt_at", "tell_at")
     .where(_OURS)
     .values(leased_until=None)
 )

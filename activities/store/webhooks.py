@@ -271,6 +271,7 @@ def _end(
         webhook=row.id,
         batch=row.batch_id,
         attempts=row.attempts,
+        explanation=error.explanation if error else None,
     )
 
 

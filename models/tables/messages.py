@@ -62,7 +62,7 @@ class Message(SQLModel, table=True):
 
 
 class LogEntry(SQLModel, table=True):
-    """One step in the life of a mail, an account or a retrieval. Ids, codes and counts only."""
+    """One step in the life of a mail, an account or a retrieval. No content, no peer's words."""
 
     __tablename__ = "log_entry"
 

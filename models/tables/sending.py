@@ -66,6 +66,8 @@ class Delivery(SQLModel, table=True):
     verify_at: datetime | None = maybe_instant(index=True)
     """When the Sent folder is looked at for a mail whose outcome is unknown."""
     verifications: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    tell_at: datetime | None = maybe_instant(index=True)
+    """Since when somebody is to be told what became of it."""
     sent_copy: str | None = Field(default=None, max_length=16)
     """State of the copy in the Sent folder (``models.delivery.SentCopy``)."""
     dsn: dict[str, Any] | None = maybe_json()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import uuid4
@@ -20,6 +19,7 @@ from models.account import (
 from models.errors import ConnectorError, ErrorType
 from starter.cli.account_defaults import with_usual_values
 from starter.cli.account_flags import nested, with_account_flags
+from starter.cli.confirming import YesFlag, confirmed
 from starter.cli.files import invalid, read_settings
 from starter.cli.passwords import from_environment_or_prompt, from_stdin, sides_with_password
 from starter.connection import opened_store
@@ -161,7 +161,7 @@ def edit(
 @app.command("delete")
 def delete(
     account: AccountArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Delete an account with everything stored for it; mail on the servers is not touched."""
@@ -180,7 +180,7 @@ def delete(
             "Mail on the servers is not touched; runs in progress for the account will fail.",
             soft_wrap=True,
         )
-        if not yes and not _confirmed(output):
+        if not yes and not confirmed(output, "Delete it?", "to delete"):
             raise typer.Exit(1)
         with store.database.write() as session:
             large = store.accounts.large_content(session, found.id)
@@ -226,14 +226,6 @@ def _refuse_taken_name(store: Store, name: str) -> None:
         taken = any(account.name == name for account in store.accounts.list(session))
     if taken:
         raise ConnectorError(ErrorType.INVALID_INPUT, "another account has this name", field="name")
-
-
-def _confirmed(output: Output) -> bool:
-    if output.as_json or not sys.stdin.isatty():
-        raise ConnectorError(
-            ErrorType.INVALID_INPUT, "say --yes to delete without being asked", field="yes"
-        )
-    return typer.confirm("Delete it?", err=True)
 
 
 def _place(server: Any) -> str:

@@ -12,8 +12,12 @@ from models.errors import ConnectorError, ErrorType
 from models.wire import first_problem
 from starter.cli import (
     account,
+    account_pauses,
     account_servers,
+    log,
     message,
+    queue,
+    queue_work,
     result,
     retrieve,
     runs,
@@ -36,10 +40,19 @@ app = typer.Typer(
 )
 account.app.command("check")(account_servers.check)
 account.app.command("folders")(account_servers.folders)
+account.app.command("pause")(account_pauses.pause)
+account.app.command("resume")(account_pauses.resume)
 app.add_typer(account.app, name="account")
 app.command("send")(send.send)
 app.command("retrieve")(retrieve.retrieve)
+app.add_typer(queue.app, name="queue")
+queue.app.command("list")(queue_work.list_command)
+queue.app.command("add")(queue_work.add)
+queue.app.command("drain")(queue_work.drain)
+queue.app.command("schedule")(queue_work.schedule)
+queue.app.command("unschedule")(queue_work.unschedule)
 app.add_typer(message.app, name="message")
+app.add_typer(log.app, name="log")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(store.app, name="store")
 app.command("result")(result.result)

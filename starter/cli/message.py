@@ -18,6 +18,8 @@ from starter.output import JsonFlag, Output, printable
 
 app = typer.Typer(help="Stored mails.", no_args_is_help=True)
 
+_HIDDEN = {"request_hash", "callbacks"}
+
 MessageArgument = Annotated[str, typer.Argument(help="Id of the mail.")]
 
 
@@ -35,7 +37,7 @@ def list_messages(
         account_id = store.accounts.get(session, account).id if account else None
         found = messages.recent(session, account_id=account_id, limit=limit)
     if as_json:
-        output.document([m.model_dump(mode="json", exclude={"request_hash"}) for m in found])
+        output.document([m.model_dump(mode="json", exclude=_HIDDEN) for m in found])
         return
     output.table(
         "",
@@ -54,7 +56,7 @@ def show(message_id: MessageArgument, as_json: JsonFlag = False) -> None:
     message = found.message
     if as_json:
         parts = [p.model_dump(mode="json", exclude={"message_id"}) for p in found.parts]
-        envelope = message.model_dump(mode="json", exclude={"request_hash"})
+        envelope = message.model_dump(mode="json", exclude=_HIDDEN)
         output.document({**envelope, "parts": parts, "text": text})
         return
     output.facts(

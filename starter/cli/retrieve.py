@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from models.callback import (
-    Callback,
-    CallbackKind,
-    CallbackSpec,
-    PayloadProtection,
-    WebhookSpec,
-)
+from models.callback import CallbackKind
 from models.mailbox import (
     FetchStrategy,
     Handling,
     RetrieveEmailMessagesInput,
     RetrieveEmailMessagesResult,
 )
+from starter.cli.callbacks import callback_option, callback_spec
 from starter.cli.files import invalid
 from starter.cli.send import show_run
 from starter.cli.waiting import watch_retrieval
 from starter.commands import Run
 from starter.connection import connected, load_settings, opened_store
 from starter.output import JsonFlag, NoWaitFlag, Output
-
-_CALLBACK = re.compile(r"(?P<workflow>[^@]+)@(?P<queue>[^:]+)(?::(?P<payloads>plain|encrypted))?")
-
-
-def _callback(kind: CallbackKind, text: str) -> Any:
-    option = f"--{kind.replace('_', '-')}"
-    return typer.Option(option, metavar="WORKFLOW@QUEUE or URL", help=text)
 
 
 def retrieve(
@@ -72,17 +59,17 @@ def retrieve(
     ] = "default",
     on_email_fetch: Annotated[
         str | None,
-        _callback(
+        callback_option(
             CallbackKind.ON_EMAIL_FETCH,
             "Workflow to run for each batch, or URL to post it to; append :plain to the queue of a "
             "worker without our payload key.",
         ),
     ] = None,
     on_fetch_complete: Annotated[
-        str | None, _callback(CallbackKind.ON_FETCH_COMPLETE, "The same at the end.")
+        str | None, callback_option(CallbackKind.ON_FETCH_COMPLETE, "The same at the end.")
     ] = None,
     on_fetch_error: Annotated[
-        str | None, _callback(CallbackKind.ON_FETCH_ERROR, "The same on an error.")
+        str | None, callback_option(CallbackKind.ON_FETCH_ERROR, "The same on an error.")
     ] = None,
     no_wait: NoWaitFlag = False,
     as_json: JsonFlag = False,
@@ -101,9 +88,9 @@ def retrieve(
         render_inline_images=render_inline_images,
         sanitize=sanitize,
         consumer=consumer,
-        on_email_fetch=_spec(on_email_fetch),
-        on_fetch_complete=_spec(on_fetch_complete),
-        on_fetch_error=_spec(on_fetch_error),
+        on_email_fetch=callback_spec(on_email_fetch),
+        on_fetch_complete=callback_spec(on_fetch_complete),
+        on_fetch_error=callback_spec(on_fetch_error),
     )
     settings = load_settings()
     with opened_store(settings) as store, store.database.read() as session:
@@ -129,24 +116,6 @@ def _request(**values: Any) -> RetrieveEmailMessagesInput:
         return RetrieveEmailMessagesInput.model_validate(values)
     except ValidationError as error:
         raise invalid(error) from None
-
-
-def _spec(text: str | None) -> Callback | None:
-    if text is None:
-        return None
-    if "://" in text:
-        return WebhookSpec(webhook=text)
-    found = _CALLBACK.fullmatch(text)
-    if found is None:
-        raise typer.BadParameter(
-            "write a callback as WORKFLOW@QUEUE, WORKFLOW@QUEUE:plain or WORKFLOW@QUEUE:encrypted, "
-            "or as a URL: https://HOST/PATH"
-        )
-    return CallbackSpec(
-        workflow=found["workflow"],
-        task_queue=found["queue"],
-        payloads=PayloadProtection(found["payloads"] or PayloadProtection.ENCRYPTED),
-    )
 
 
 def show_retrieved(output: Output, result: RetrieveEmailMessagesResult) -> None:

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 
 from models.account import UnknownPolicy
 from models.base import Payload
+from models.callback import CallbackKind
 from models.delivery import MessageStatus, SendEmailInput, SendEmailResult
 from models.message import MAX_INLINE_BYTES, AttachmentPosition
 from starter.attachments import File, attach
-from starter.cli import send_fields
+from starter.cli import queue_flags, send_fields
+from starter.cli.callbacks import callback_option, callback_spec
 from starter.cli.files import invalid, read_text
 from starter.cli.waiting import watch_sending
 from starter.commands import Run
@@ -71,10 +73,29 @@ def send(
         UnknownPolicy | None,
         typer.Option("--unknown-policy", help="Overrides the account's policy.", metavar="POLICY"),
     ] = None,
+    queued: queue_flags.Queued = False,
+    priority: queue_flags.Priority = 3,
+    send_at: queue_flags.SendAt = None,
+    expires_at: queue_flags.ExpiresAt = None,
+    on_email_sent: Annotated[
+        str | None,
+        callback_option(
+            CallbackKind.ON_EMAIL_SENT,
+            "Workflow to run, or URL to post to, once a server took the mail; append :plain to the "
+            "queue of a worker without our payload key.",
+        ),
+    ] = None,
+    on_send_failed: Annotated[
+        str | None,
+        callback_option(CallbackKind.ON_SEND_FAILED, "The same once it failed or is unknown."),
+    ] = None,
     no_wait: NoWaitFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Send a mail; the exit code is 0 only when every recipient's server took it."""
+    """Send a mail; the exit code is 0 only when every recipient's server took it.
+
+    With --queued it is 0 when the mail is in the queue.
+    """
     output = Output(as_json)
     if html is not None and html_file is not None:
         raise typer.BadParameter("give --html or --html-file, not both")
@@ -101,14 +122,22 @@ def send(
         "auto_submitted": auto_submitted,
         "delivery_status": send_fields.reports(notify, ret),
     }
+    options = {
+        "queued": queued,
+        "priority": priority,
+        "send_at": send_at,
+        "expires_at": expires_at,
+        "on_email_sent": callback_spec(on_email_sent),
+        "on_send_failed": callback_spec(on_send_failed),
+    }
     # Validated without the files first: a mistyped address must not store them.
-    request = _request(account, message, idempotency_key, unknown_policy)
+    request = _request(account, message, idempotency_key, unknown_policy, **options)
     settings = load_settings()
     if files:
         room = MAX_INLINE_BYTES - len(content or "") - len(text or "")
         with opened_store(settings) as store:
             message["attachments"] = attach(files, store, room=room, key=idempotency_key)
-        request = _request(account, message, idempotency_key, unknown_policy)
+        request = _request(account, message, idempotency_key, unknown_policy, **options)
 
     async def work() -> tuple[Run[SendEmailResult], SendEmailResult | None]:
         commands = await connected(settings)
@@ -120,12 +149,17 @@ def send(
 
     run, result = asyncio.run(work())
     show_run(output, run, result)
-    if result is not None and result.status is not MessageStatus.SENT:
+    done = MessageStatus.QUEUED if queued else MessageStatus.SENT
+    if result is not None and result.status not in (done, MessageStatus.SENT):
         raise typer.Exit(1)
 
 
 def _request(
-    account: str, message: dict[str, Any], key: str | None, policy: UnknownPolicy | None
+    account: str,
+    message: dict[str, Any],
+    key: str | None,
+    policy: UnknownPolicy | None,
+    **options: Any,
 ) -> SendEmailInput:
     try:
         return SendEmailInput.model_validate(
@@ -134,6 +168,7 @@ def _request(
                 "message": message,
                 "idempotency_key": key,
                 "unknown_policy": policy,
+                **options,
             }
         )
     except ValidationError as error:
@@ -158,7 +193,7 @@ def show_run(output: Output, run: Run[Any], result: Payload | None) -> None:
 
 def show_sent(output: Output, result: SendEmailResult) -> None:
     """Print what became of a mail."""
-    good = result.status is MessageStatus.SENT
+    good = result.status in (MessageStatus.SENT, MessageStatus.QUEUED)
     output.console.print(f"{result.status}", style="green" if good else "red")
     output.table(
         "",
@@ -173,6 +208,7 @@ def show_sent(output: Output, result: SendEmailResult) -> None:
             "attempts": result.attempts,
             "sent": result.sent_at,
             "error": f"{result.error.type}: {result.error.message}" if result.error else None,
+            "not acknowledged": result.callbacks_failed,
         },
     )
 

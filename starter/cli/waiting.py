@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from models.base import Payload
 from models.delivery import DeliveryReport
 from models.mailbox import RetrievalProgress
-from starter.commands import Commands, Run
+from models.queue import QueueCounts
+from starter.commands import Commands, Progress, Run
 from starter.output import Output
 
 R = TypeVar("R", bound=Payload)
-Report = DeliveryReport | RetrievalProgress | None
+Report = Progress | None
 
 _LOOK_SECONDS = 0.4
 _PATIENCE_SECONDS = 8.0
@@ -69,7 +71,7 @@ def _sending(report: Report, started: float) -> str:
 async def watch_retrieval(output: Output, commands: Commands, run: Run[R]) -> R:
     """Wait with a progress bar and the rate of mails per second."""
     started = time.monotonic()
-    progress = Progress(
+    progress = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -98,3 +100,17 @@ async def watch_retrieval(output: Output, commands: Commands, run: Run[R]) -> R:
         result = await watch(commands, run, show, quiet=output.as_json)
         show(await commands.progress(run.workflow_id) if not output.as_json else None)
         return result
+
+
+async def watch_drain(output: Output, commands: Commands, run: Run[R]) -> R:
+    """Wait with a line that says how many mails have gone out."""
+
+    def said(report: Report) -> str:
+        if not isinstance(report, QueueCounts):
+            return "draining the queue…"
+        return f"{report.sent} sent, {report.deferred} to be tried again, {report.failed} failed…"
+
+    with output.notes.status(said(None)) as status:
+        return await watch(
+            commands, run, lambda report: status.update(said(report)), quiet=output.as_json
+        )

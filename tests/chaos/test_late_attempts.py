@@ -50,7 +50,12 @@ class _World:
         with self.store.database.write() as session:
             self.store.accounts.add(session, "a", account, Secrets())
         self.composing = ComposingActivities(
-            self.store.database, self.store.accounts, self.store.content, self, settings
+            self.store.database,
+            self.store.accounts,
+            self.store.content,
+            self.store.callbacks,
+            self,
+            settings,
         )
         self.plan = self.compose("one")
         self._number = 0

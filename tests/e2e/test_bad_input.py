@@ -303,7 +303,11 @@ class TestInjection:
 
 
 #: These name a record of another kind.
-WITHOUT_ACCOUNT = (WorkflowType.GET_EMAIL_MESSAGE, WorkflowType.DELIVER_WEBHOOK)
+WITHOUT_ACCOUNT = (
+    WorkflowType.GET_EMAIL_MESSAGE,
+    WorkflowType.DELIVER_WEBHOOK,
+    WorkflowType.NOTIFY_SEND_OUTCOME,
+)
 
 
 class TestRecords:
@@ -316,8 +320,12 @@ class TestRecords:
         body = send_input("no such account") if kind is SEND else {"account": "no such account"}
         await refused(connector, client, kind, body, type="AccountNotFound", field="account")
 
-    async def test_unknown_message(self, connector: Connector, client: Client) -> None:
-        kind = WorkflowType.GET_EMAIL_MESSAGE
+    @pytest.mark.parametrize(
+        "kind", [WorkflowType.GET_EMAIL_MESSAGE, WorkflowType.NOTIFY_SEND_OUTCOME]
+    )
+    async def test_unknown_message(
+        self, connector: Connector, client: Client, kind: WorkflowType
+    ) -> None:
         await refused(
             connector,
             client,

@@ -29,7 +29,7 @@ from temporalio.client import Client
 from activities.ports import Endpoint
 from activities.store.accounts import Secrets
 from models.names import TaskQueue, WorkflowType
-from models.tables import AccountRow
+from models.tables import AccountRow, LogEntry
 from tests.e2e.conftest import add_namespace, incoming
 from tests.e2e.harness import (
     Connector,
@@ -260,6 +260,11 @@ class TestCanaries:
         together = "".join(histories.values())
         for type in ("CredentialsRejected", "InvalidInput", "FolderNotFound"):
             assert type in together  # readable without the key
+
+        # Nor does the error log, whatever a server has repeated.
+        entries = repr([entry.model_dump() for entry in connector.rows(LogEntry)])
+        assert "explanation" in entries
+        assert singing(words.all, entries.encode()) == []
 
         assert singing(words.passwords, database_bytes(connector.settings)) == []
         made = json.loads((connector.settings.data_dir / "keys.json").read_text())

@@ -144,7 +144,7 @@ class TestPage:
     ) -> None:
         page, _, _ = PAGE.read_text().partition(WITHOUT_ENCRYPTION)
         output = shell.follow(page)
-        assert output.count("Status          COMPLETED") == 3
+        assert output.count("Status          COMPLETED") == 4
         assert "Your order" in output  # in the list of mails
         found = list(documents(output))
         sent = next(d for d in found if d.get("status") == "sent")

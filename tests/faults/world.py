@@ -63,7 +63,12 @@ class World:
         self._store: Store = open_store(self._settings)
         self._readers = Readers(self._store.database)
         self._composing = ComposingActivities(
-            self._store.database, self._store.accounts, self._store.content, self, self._settings
+            self._store.database,
+            self._store.accounts,
+            self._store.content,
+            self._store.callbacks,
+            self,
+            self._settings,
         )
         self._large = self._stored(os.urandom(LARGE_BYTES))
         self._slots = asyncio.Semaphore(_AT_ONCE)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.advice import ADVICE, Advice
 from models.custom_headers import ALLOWED
 from models.errors import TEMPORARY, ErrorType
 from models.metrics import METRICS
@@ -15,12 +16,24 @@ from tools.export_schemas import FOLDER, schemas
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-ROW = re.compile(r"^\| `(\w+)` \| (yes|no) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `(\w+)` \| (yes|no) \| (.+) \| (.+) \|$", re.MULTILINE)
+LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 
 def test_every_error_type_is_documented_with_its_permanence() -> None:
-    documented = dict(ROW.findall((ROOT / "docs" / "errors.md").read_text()))
-    assert documented == {t.value: "yes" if t in TEMPORARY else "no" for t in ErrorType}
+    rows = ROW.findall((ROOT / "docs" / "errors.md").read_text())
+    assert {kind: temporary for kind, temporary, _, _ in rows} == {
+        t.value: "yes" if t in TEMPORARY else "no" for t in ErrorType
+    }
+
+
+def test_the_error_log_says_what_the_page_says() -> None:
+    page = LINK.sub(r"\1", (ROOT / "docs" / "errors.md").read_text())
+    rows = ROW.findall(page)
+    assert {kind: Advice(meaning, remedy) for kind, _, meaning, remedy in rows} == {
+        kind.value: advice for kind, advice in ADVICE.items()
+    }
+    assert set(ADVICE) == set(ErrorType)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

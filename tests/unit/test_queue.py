@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, select, update
 
-from activities.store import ledger, queue, queue_ledger
+from activities.store import ledger, operator, queue, queue_ledger
 from activities.store.engine import Database
 from activities.store.ledger import Verdict
 from activities.store.queue import QueuedMail
@@ -162,14 +162,15 @@ class TestLeasing:
         assert line.due
         with line.database.write() as session:
             if how == "paused":
-                queue.pause(session, line.account_id, line.now)
+                operator.pause(session, line.account_id)
             elif how == "parked":
                 queue.park(session, line.account_id, ErrorType.CREDENTIALS_REJECTED, line.now)
             else:
                 queue.back_off(session, line.account_id, [60], line.now, None)
         assert not line.due
         with line.database.write() as session:
-            queue.resume(session, line.account_id)
+            queue.reached(session, line.account_id)
+            operator.resume(session, line.account_id)
         assert line.due
 
     def test_a_parked_account_is_tried_again_after_an_hour(self, line: Queue) -> None:

@@ -47,6 +47,7 @@ def upgrade() -> None:
         batch_op.add_column(
             sa.Column("verifications", sa.Integer(), server_default="0", nullable=False)
         )
+        batch_op.add_column(sa.Column("tell_at", UtcDateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("sent_copy", sa.String(length=16), nullable=True))
         batch_op.add_column(sa.Column("dsn", sa.JSON(), nullable=True))
         batch_op.create_index(
@@ -54,6 +55,7 @@ def upgrade() -> None:
             ["account_id", "queued", "state", "priority", "next_attempt_at"],
             unique=False,
         )
+        batch_op.create_index(batch_op.f("ix_delivery_tell_at"), ["tell_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_delivery_verify_at"), ["verify_at"], unique=False)
 
     with op.batch_alter_table("email_account", schema=None) as batch_op:
