@@ -240,7 +240,9 @@ class _Rows:
         else:
             attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
             self._attempts.append(attempt | ended)
+        kind, words = ledger.blame(error, outcome.verdicts.values())
         detail = {
+            **words,
             "attempt": mail.attempts + 1,
             "outcome": outcome.word,
             "phase": outcome.phase.value,
@@ -254,7 +256,7 @@ class _Rows:
                 "account_id": mail.account_id,
                 "message_id": mail.message_id,
                 "event": "attempt_ended",
-                "error_type": ended["error_type"],
+                "error_type": kind,
                 "detail": detail,
             }
         )

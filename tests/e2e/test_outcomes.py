@@ -203,6 +203,23 @@ class TestTelling:
         runs = [w async for w in client.list_workflows(f"WorkflowId = '{workflow_id}'")]
         assert [w.status for w in runs] == [WorkflowExecutionStatus.COMPLETED]
 
+    async def test_of_a_mail_that_the_queue_sends(
+        self, connector: Connector, client: Client, stranger: Client, queue: str
+    ) -> None:
+        async with SmtpServer(recipients={"a@example.net": REPLY}) as smtp:
+            account = account_on(connector, smtp.port)
+            request = mail(account, queued=True, **both(queue))
+            message_id = (await execute(client, SEND, request))["message_id"]
+            await execute(client, WorkflowType.SEND_QUEUED_EMAILS, {"account": account})
+        answer = await execute(client, NOTIFY, {"message_id": message_id})
+        assert (answer["status"], answer["callbacks_failed"]) == ("failed", [])
+        event = await told(stranger, "on_send_failed", message_id)
+        assert event["error"]["type"] == "ServerRefused"
+        assert "canary" not in json.dumps(event)
+        found = await execute(client, ERRORS, {"account": account})
+        assert [e["message_id"] for e in found["errors"]] == [message_id]
+        assert "canary" not in json.dumps(found)
+
     async def test_by_webhook(self, connector: Connector, client: Client) -> None:
         async with SmtpServer() as smtp, Receiver() as receiver:
             request = mail(account_on(connector, smtp.port), on_email_sent=hook(receiver))
