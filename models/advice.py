@@ -116,6 +116,10 @@ ADVICE: dict[ErrorType, Advice] = {
         "the mail is in a state that does not allow this",
         "do what the message says; `log show` tells the state",
     ),
+    ErrorType.EXPIRED: Advice(
+        "the mail was not sent before its `expires_at`; nothing was sent after it",
+        "queue it again if it is still wanted",
+    ),
     ErrorType.FOLDER_NOT_FOUND: Advice(
         "the folder does not exist on the server",
         "create it, or correct its name",

@@ -11,7 +11,7 @@ comes late is told from the one that is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -210,23 +210,31 @@ def end_attempt(
     attempt.code = error.code if error else next((v.code for v in verdicts.values()), None)
     attempt.error_type = error.type if error else None
     _judge(session, attempt, outcome)
-    refused = sum(v.state is RecipientState.FAILED for v in verdicts.values())
-    kind = ErrorType.SERVER_REFUSED if refused else None
+    kind, words = blame(error, verdicts.values())
     record(
         session,
         "late_evidence" if late else "attempt_ended",
         account_id=ticket.account_id,
         message_id=ticket.message_id,
-        error_type=error.type if error else kind,
+        error_type=kind,
         outcome=attempt.outcome,
         phase=phase.value,
         code=attempt.code,
         epoch=ticket.epoch,
         dsn=dsn,
-        refused=refused or None,
-        explanation=error.explanation if error else None,
+        **words,
     )
     _restate(session, delivery, before)
+
+
+def blame(
+    error: Failure | None, verdicts: Iterable[Verdict]
+) -> tuple[ErrorType | None, dict[str, Any]]:
+    """What the error log says of an attempt: a type, and details besides phase and code."""
+    refused = sum(v.state is RecipientState.FAILED for v in verdicts)
+    words = {"refused": refused or None, "explanation": error.explanation if error else None}
+    kind = error.type if error else ErrorType.SERVER_REFUSED if refused else None
+    return kind, {name: value for name, value in words.items() if value is not None}
 
 
 def take_over(session: Session, delivery_id: str, owner: str, epoch: int | None = None) -> bool:

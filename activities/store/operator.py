@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import CursorResult, update
 from sqlmodel import Session, col, select
 
-from activities.store import ledger
+from activities.store import ledger, queue
 from activities.store.log import record
 from models.account import EmailAccount
 from models.delivery import OPEN_STATES, DeliveryReport, MessageStatus, RecipientState
@@ -169,9 +169,11 @@ def resume(session: Session, account_id: str) -> int | None:
     row = _account(session, account_id)
     reason = row.parked_reason
     resting = row.paused_at is not None or row.parked_at is not None
-    row.paused_at = row.parked_at = row.parked_reason = None
+    row.paused_at = None
     session.add(row)
     session.flush()
+    queue.reached(session, account_id)
+    session.expire(row)
     reasons = {reason_.value for reason_ in MENDED_BY_A_PERSON} | ({reason} if reason else set())
     result: CursorResult[Any] = session.connection().execute(
         update(Delivery)

@@ -245,16 +245,15 @@ class _Rows:
         else:
             attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
             self._attempts.append(attempt | ended)
-        refused = sum(v.state is RecipientState.FAILED for v in outcome.verdicts.values())
+        kind, words = ledger.blame(error, outcome.verdicts.values())
         detail = {
+            **words,
             "attempt": mail.attempts + 1,
             "outcome": outcome.word,
             "phase": outcome.phase.value,
             "epoch": mail.epoch,
             "code": outcome.code,
             "dsn": outcome.dsn,
-            "refused": refused or None,
-            "explanation": error.explanation if error else None,
         }
         self._log.append(
             {
@@ -262,11 +261,7 @@ class _Rows:
                 "account_id": mail.account_id,
                 "message_id": mail.message_id,
                 "event": "attempt_ended",
-                "error_type": error.type
-                if error
-                else ErrorType.SERVER_REFUSED
-                if refused
-                else None,
+                "error_type": kind,
                 "detail": {name: value for name, value in detail.items() if value is not None},
             }
         )

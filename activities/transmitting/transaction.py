@@ -192,6 +192,7 @@ def _reply_failure(reply: Reply, phase: Phase) -> Failure:
     return Failure(
         type=ErrorType.SERVER_UNAVAILABLE,
         message="the server asked to try again later",
+        explanation="the server asked to try again later",
         temporary=True,
         phase=phase,
         code=reply.code,

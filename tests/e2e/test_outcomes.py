@@ -203,6 +203,23 @@ class TestTelling:
         runs = [w async for w in client.list_workflows(f"WorkflowId = '{workflow_id}'")]
         assert [w.status for w in runs] == [WorkflowExecutionStatus.COMPLETED]
 
+    async def test_of_a_mail_that_the_queue_sends(
+        self, connector: Connector, client: Client, stranger: Client, queue: str
+    ) -> None:
+        async with SmtpServer(recipients={"a@example.net": REPLY}) as smtp:
+            account = account_on(connector, smtp.port)
+            request = mail(account, queued=True, **both(queue))
+            message_id = (await execute(client, SEND, request))["message_id"]
+            await execute(client, WorkflowType.SEND_QUEUED_EMAILS, {"account": account})
+        answer = await execute(client, NOTIFY, {"message_id": message_id})
+        assert (answer["status"], answer["callbacks_failed"]) == ("failed", [])
+        event = await told(stranger, "on_send_failed", message_id)
+        assert event["error"]["type"] == "ServerRefused"
+        assert "canary" not in json.dumps(event)
+        found = await execute(client, ERRORS, {"account": account})
+        assert [e["message_id"] for e in found["errors"]] == [message_id]
+        assert "canary" not in json.dumps(found)
+
     async def test_by_webhook(self, connector: Connector, client: Client) -> None:
         async with SmtpServer() as smtp, Receiver() as receiver:
             request = mail(account_on(connector, smtp.port), on_email_sent=hook(receiver))
@@ -390,6 +407,33 @@ class TestOperator:
             assert (progress["status"], progress["attempts"]) == ("queued", 1)
             assert len(smtp.connections) == 1
         assert steps(connector, result["message_id"])[-1] == "resent"
+
+    async def test_a_failed_mail_is_sent_by_the_queue_once_its_account_is_resumed(
+        self, connector: Connector, client: Client, stranger: Client, queue: str
+    ) -> None:
+        async with SmtpServer(recipients={"b@example.net": REPLY}) as smtp:
+            account = account_on(connector, smtp.port)
+            request = mail(account, "a@example.net;b@example.net", **both(queue))
+            result = await execute(client, SEND, request)
+            message_id = result["message_id"]
+            assert result["status"] == "partially_sent"
+            smtp.recipients.clear()
+            assert (await run(connector, "account", "pause", account))["changed"]
+            await run(connector, "queue", "resend", message_id)
+            drain = WorkflowType.SEND_QUEUED_EMAILS, {"account": account}
+            await execute(client, *drain)
+            assert len(smtp.accepted) == 1
+            await run(connector, "account", "resume", account)
+            await execute(client, *drain)
+            assert [sorted(m.rcpts) for m in smtp.accepted] == [
+                ["a@example.net"],
+                ["b@example.net"],
+            ]
+            assert len({m.sha256 for m in smtp.accepted}) == 1
+        answer = await execute(client, NOTIFY, {"message_id": message_id})
+        assert (answer["status"], answer["callbacks_failed"]) == ("sent", [])
+        event = await told(stranger, "on_email_sent", message_id, attempts=2)
+        assert event["counts"] == {"sent": 2}
 
     async def test_a_mail_whose_workflow_was_terminated_is_rescued(
         self, connector: Connector, client: Client
