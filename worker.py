@@ -21,16 +21,20 @@ from activities.accounts import AccountActivities
 from activities.callbacks import CallbackActivities
 from activities.composing import ComposingActivities
 from activities.errors import ErrorTranslation
+from activities.filing import FilingActivities
 from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
 from activities.mailbox import MailboxActivities
 from activities.ports import Metrics, Tracing
+from activities.providers.registry import KNOWN, Providers
 from activities.reading import ReadingActivities
 from activities.replication.fetching import Fetching
 from activities.replication.opening import Opening
 from activities.replication.settling import Settling
 from activities.runs import TemporalRuns
 from activities.sending import SendingActivities
+from activities.sent.copies import SentCopies
+from activities.sent.verification import Verification
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.readers import Readers
@@ -70,6 +74,7 @@ async def running(
     *,
     metrics: Metrics = NO_METRICS,
     tracing: Tracing = NO_TRACING,
+    providers: Providers = KNOWN,
 ) -> AsyncIterator[None]:
     """Run all workers while the block runs; leaving stops them gracefully.
 
@@ -82,7 +87,9 @@ async def running(
     runs = TemporalRuns(client, asyncio.get_running_loop())
     transport = SmtpClient(metrics=metrics, tracing=tracing)
     connector = ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing)
-    composing = ComposingActivities(store.database, store.accounts, store.content, runs, settings)
+    composing = ComposingActivities(
+        store.database, store.accounts, store.content, runs, settings, providers
+    )
     sending = SendingActivities(
         store.database,
         committer,
@@ -92,6 +99,10 @@ async def running(
         transport,
         settings,
         metrics,
+    )
+    filing = FilingActivities(
+        Verification(store.database, store.accounts, connector, providers),
+        SentCopies(store.database, store.accounts, store.content, connector),
     )
     mailbox = MailboxActivities(
         store.database,
@@ -152,6 +163,8 @@ async def running(
                 mailbox.settle_batch,
                 mailbox.list_folders,
                 accounts.check_incoming,
+                filing.verify_delivery,
+                filing.file_sent_copies,
             ],
             settings.imap_concurrency,
         ),

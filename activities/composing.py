@@ -12,6 +12,7 @@ from temporalio import activity
 from activities.heartbeat import blocking_heartbeats
 from activities.mail.compose import compose, new_internet_message_id
 from activities.ports import Runs, RunState
+from activities.providers.registry import KNOWN, Providers
 from activities.store import ledger, outbox
 from activities.store.accounts import Accounts
 from activities.store.content import ATTACHMENT, ContentStore, Piece
@@ -35,12 +36,14 @@ class ComposingActivities:
         content: ContentStore,
         runs: Runs,
         settings: Settings,
+        providers: Providers = KNOWN,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._content = content
         self._runs = runs
         self._settings = settings
+        self._providers = providers
 
     @activity.defn(name=ActivityName.COMPOSE, no_thread_cancel_exception=True)
     def compose_message(self, request: ComposeInput) -> SendPlan:
@@ -112,7 +115,13 @@ class ComposingActivities:
         refs = [a.content_ref for a in request.message.attachments if a.content_ref]
         with self._database.write() as session:
             return outbox.find(session, account.id, request) or outbox.insert(
-                session, account.id, request, mail, rows, refs
+                session,
+                account.id,
+                request,
+                mail,
+                rows,
+                refs,
+                sent_copy=self._providers.copy_is_ours(account),
             )
 
     def _drives(self, message_id: str, driver: str) -> bool:
@@ -156,6 +165,7 @@ class ComposingActivities:
             transmit_timeout_seconds=settings.final_reply_seconds + 600 + 1100 * timeout,
             epoch=epoch,
             driver=driver,
+            sent_copy=self._providers.copy_is_ours(account),
         )
 
 

@@ -60,6 +60,20 @@ class SentCopy(StrEnum):
     FAILED = "failed"
 
 
+class HeldReason(StrEnum):
+    """Why a mail whose outcome is unknown waits for a person; else it is an error's type."""
+
+    OPERATOR = "operator"
+    NO_SENT_FOLDER = "no_sent_folder"
+    """There is no Sent folder that can be looked at."""
+    NOT_IN_SENT = "not_in_sent"
+    """It is not there, which proves nothing with this provider."""
+    SENT_PROVES_NOTHING = "sent_proves_nothing"
+    """The Sent folder may hold it for another reason than the attempt in doubt, or should and does
+    not.
+    """
+
+
 class Phase(StrEnum):
     """How far an SMTP transaction got, in order (RFC 5321 §3.3, §4.3.2)."""
 
@@ -108,6 +122,8 @@ class SendEmailResult(Payload):
     attempts: int
     sent_at: UtcDatetime | None = None
     error: Failure | None = None
+    sent_copy: SentCopy | None = None
+    """The copy in the Sent folder; absent when none is due from us."""
 
 
 class ComposeInput(Payload):
@@ -148,6 +164,8 @@ class SendPlan(Payload):
     """Epoch of the delivery when it was composed or found."""
     driver: bool = True
     """False when another workflow is sending the mail with this idempotency key."""
+    sent_copy: bool = False
+    """Whether a copy in the Sent folder is due from us once it is sent."""
 
 
 class TransmitInput(Payload):
@@ -171,6 +189,7 @@ class DeliveryReport(Payload):
     error: Failure | None = None
     retry_after_seconds: float | None = None
     sent_at: UtcDatetime | None = None
+    sent_copy: SentCopy | None = None
 
     @property
     def open(self) -> bool:
@@ -209,3 +228,31 @@ class SettleInput(Payload):
     delivery_id: str
     cancelled: bool = False
     error: Failure | None = None
+
+
+class FileSentCopiesInput(Payload):
+    """Input of ``sending.file_sent_copies``: sent mails whose copies are due."""
+
+    delivery_ids: list[str]
+
+
+class FileSentCopiesResult(Payload):
+    """Result of ``sending.file_sent_copies``: how each copy stands; absent = none is due."""
+
+    copies: dict[str, SentCopy]
+
+
+class VerifyInput(Payload):
+    """Input of ``sending.verify_delivery``: look an unknown outcome up in the Sent folder."""
+
+    delivery_id: str
+
+
+class VerifyResult(Payload):
+    """Result of ``sending.verify_delivery``."""
+
+    report: DeliveryReport
+    look_again_seconds: float | None = None
+    """It is not there yet, and may still come: ask again after this time."""
+    held_reason: str | None = None
+    """Nothing is tried until a person acts: a ``HeldReason`` or an error's type."""

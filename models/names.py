@@ -37,6 +37,8 @@ class ActivityName(StrEnum):
     TAKE_OVER = "sending.take_over_delivery"
     WATCH = "sending.watch_delivery"
     SETTLE = "sending.settle_delivery"
+    VERIFY = "sending.verify_delivery"
+    FILE_SENT_COPIES = "sending.file_sent_copies"
     OPEN_RETRIEVAL = "mailbox.open_retrieval"
     FETCH_BATCH = "mailbox.fetch_batch"
     SETTLE_BATCH = "mailbox.settle_batch"

@@ -64,6 +64,16 @@ OPEN_MAILBOX = ActivityConfig(
 )
 
 
+# The activity itself says when it gives up; until then whoever runs it next is told more.
+LOOK_INTO_SENT = ActivityConfig(
+    task_queue=TaskQueue.IMAP,
+    start_to_close_timeout=timedelta(minutes=15),
+    schedule_to_close_timeout=timedelta(days=5),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+)
+
+
 def transmit(heartbeat_seconds: float, timeout_seconds: float) -> ActivityConfig:
     """One attempt, never repeated by Temporal: only the ledger knows whether it may be."""
     return ActivityConfig(

@@ -14,6 +14,8 @@ with workflow.unsafe.imports_passed_through():
     from models.delivery import (
         ComposeInput,
         DeliveryReport,
+        FileSentCopiesInput,
+        FileSentCopiesResult,
         MessageStatus,
         SendEmailInput,
         SendEmailResult,
@@ -21,6 +23,8 @@ with workflow.unsafe.imports_passed_through():
         SettleInput,
         TakeOverInput,
         TransmitInput,
+        VerifyInput,
+        VerifyResult,
         WatchInput,
         WatchResult,
     )
@@ -30,6 +34,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows._steps import answer, step
     from workflows._tracking import failure_tracked, track
 
+_VERIFY_PATCH = "verify-in-sent"
+_SENT = (MessageStatus.SENT, MessageStatus.PARTIALLY_SENT)
 _FIRST_LOOK, _LAST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 
 
@@ -76,6 +82,8 @@ class SendEmailWorkflow:
             raise
         if self._report is None or self._report.open:
             self._report = await self._settle(plan)
+        if self._driving and self._report.status in _SENT:
+            await self._file_sent_copy(plan)
         return self._result(plan, self._report)
 
     async def _compose(self, input: SendEmailInput) -> SendPlan:
@@ -101,6 +109,8 @@ class SendEmailWorkflow:
         deadline = plan.first_attempt_at + timedelta(seconds=plan.give_up_after_seconds)
         while True:
             report = self._report = await self._attempt(plan)
+            if report.status is MessageStatus.UNKNOWN:
+                report = self._report = await self._verify(plan, report)
             if not report.open or (report.error and not report.error.temporary):
                 return report
             if plan.max_attempts is not None and report.attempts >= plan.max_attempts:
@@ -152,6 +162,47 @@ class SendEmailWorkflow:
         self._epoch = report.epoch
         return report
 
+    async def _verify(self, plan: SendPlan, report: DeliveryReport) -> DeliveryReport:
+        """Look an unknown outcome up in the Sent folder, until that has said what it can."""
+        if plan.unknown_policy is not UnknownPolicy.VERIFY or not workflow.patched(_VERIFY_PATCH):
+            return report
+        request = VerifyInput(delivery_id=plan.delivery_id)
+        while True:
+            result = await step(ActivityName.VERIFY, request, VerifyResult, policies.LOOK_INTO_SENT)
+            seen = result.report.model_copy(update={"error": report.error})
+            if result.look_again_seconds is None:
+                return seen
+            self._report = seen
+            pause = timedelta(seconds=result.look_again_seconds)
+            await workflow.sleep(pause, summary="until the Sent folder shows the mail")
+
+    async def _file_sent_copy(self, plan: SendPlan) -> None:
+        """The mail is sent, whatever becomes of the copy; a cancellation comes too late for it."""
+        if not plan.sent_copy:  # also in a plan of an older version
+            return
+        request = FileSentCopiesInput(delivery_ids=[plan.delivery_id])
+        filing = asyncio.create_task(
+            step(
+                ActivityName.FILE_SENT_COPIES,
+                request,
+                FileSentCopiesResult,
+                policies.LOOK_INTO_SENT,
+            )
+        )
+        try:
+            try:
+                result = await asyncio.shield(filing)
+            except BaseException as error:
+                if not is_cancelled_exception(error):
+                    raise
+                result = await filing
+        except ActivityError:
+            workflow.logger.warning("a copy in the Sent folder is still due")
+            return
+        if self._report is not None:
+            copy = result.copies.get(plan.delivery_id)
+            self._report = self._report.model_copy(update={"sent_copy": copy})
+
     async def _watch(self, plan: SendPlan) -> bool:
         """Another workflow sends the mail with this idempotency key.
 
@@ -194,4 +245,5 @@ class SendEmailWorkflow:
             attempts=report.attempts,
             sent_at=report.sent_at,
             error=report.error,
+            sent_copy=report.sent_copy,
         )

@@ -11,7 +11,7 @@ comes late is told from the one that is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +29,7 @@ from models.delivery import (
     RecipientKind,
     RecipientResult,
     RecipientState,
+    SentCopy,
 )
 from models.errors import ConnectorError, ErrorType
 from models.failure import Failure
@@ -287,6 +288,16 @@ def reopen_unknown(session: Session, delivery_id: str) -> None:
     _restate(session, delivery, ())
 
 
+def settle_unknown(session: Session, delivery_id: str, numbers: Collection[int]) -> None:
+    """Call recipients sent whose outcome was unknown: there is evidence that the mail was taken."""
+    delivery = _locked(session, delivery_id)
+    before: list[str] = []
+    for recipient in _recipients(session, delivery_id):
+        if recipient.number in numbers and recipient.state == RecipientState.UNKNOWN:
+            before += _move(session, recipient, RecipientState.SENT)
+    _restate(session, delivery, before)
+
+
 def close(
     session: Session, delivery_id: str, error: Failure | None, *, cancelled: bool = False
 ) -> None:
@@ -330,6 +341,7 @@ def report(session: Session, delivery_id: str, error: Failure | None = None) -> 
     sent_at = session.exec(select(Message.sent_at).where(Message.id == delivery.message_id)).one()
     return DeliveryReport(
         sent_at=sent_at,
+        sent_copy=SentCopy(delivery.sent_copy) if delivery.sent_copy else None,
         status=status_of([r.state for r in results]),
         recipients=results,
         attempts=delivery.attempts,

@@ -16,7 +16,7 @@ from activities.store.content import ContentStore
 from activities.store.insertion import insert_missing
 from activities.store.ledger import fence
 from activities.store.log import record
-from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState
+from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState, SentCopy
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
 from models.names import Direction
@@ -88,8 +88,13 @@ def insert(
     mail: ComposedMail,
     content: Sequence[dict[str, Any]],
     used_refs: Sequence[str],
+    *,
+    sent_copy: bool = False,
 ) -> Outgoing:
-    """Insert a composed mail; ``content[0]`` holds its bytes."""
+    """Insert a composed mail; ``content[0]`` holds its bytes.
+
+    ``sent_copy``: a copy in the Sent folder is due from us once it is sent.
+    """
     now = datetime.now(UTC)
     message_id = request.message_id
     # Two workflows with one idempotency key may get here at once, or two attempts of one: the
@@ -140,6 +145,7 @@ def insert(
             rendition_id=rendition_id,
             envelope_from=mail.envelope_from,
             state=MessageStatus.QUEUED,
+            sent_copy=SentCopy.PENDING if sent_copy else None,
         )
     )
     session.flush()
