@@ -63,7 +63,7 @@ class Providers:
         sending, retrieving = account.outgoing, account.incoming
         if sending is None or retrieving is None:
             return False
-        if (sending.username or "").lower() != (retrieving.username or "").lower():
+        if len({s.username.lower() for s in (sending, retrieving) if s.username}) > 1:
             return False
         named = account.provider is not None
         return named or _among(retrieving.host, self.of(account).mailbox_hosts)

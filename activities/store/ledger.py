@@ -339,10 +339,13 @@ def report(session: Session, delivery_id: str, error: Failure | None = None) -> 
         for r in _recipients(session, delivery_id)
     ]
     sent_at = session.exec(select(Message.sent_at).where(Message.id == delivery.message_id)).one()
+    status = status_of([r.state for r in results])
+    # What is not sent has no copy that could be due.
+    is_sent = status in (MessageStatus.SENT, MessageStatus.PARTIALLY_SENT)
     return DeliveryReport(
         sent_at=sent_at,
-        sent_copy=SentCopy(delivery.sent_copy) if delivery.sent_copy else None,
-        status=status_of([r.state for r in results]),
+        sent_copy=SentCopy(delivery.sent_copy) if is_sent and delivery.sent_copy else None,
+        status=status,
         recipients=results,
         attempts=delivery.attempts,
         epoch=delivery.epoch,

@@ -32,6 +32,8 @@ class Doubt:
     epoch: int
     verify_at: datetime | None
     """When a mail that is not in the Sent folder counts as absent; None = nobody has looked."""
+    verifications: int
+    """How often somebody has looked; with the epoch, it tells whether this is still so."""
     settled_if_found: frozenset[int]
     """Recipients whom it reached if it is there; empty when that proves nothing."""
 
@@ -79,6 +81,7 @@ def doubt(session: Session, delivery_id: str) -> Doubt | None:
         internet_message_id=internet_message_id or "",
         epoch=delivery.epoch,
         verify_at=delivery.verify_at,
+        verifications=delivery.verifications,
         settled_if_found=_settled_if_found(session, delivery, unknown),
     )
 
@@ -162,7 +165,7 @@ def _still(session: Session, doubt: Doubt) -> Delivery | None:
     unchanged = (
         delivery.epoch == doubt.epoch
         and delivery.held_reason is None
-        and delivery.verify_at == doubt.verify_at
+        and delivery.verifications == doubt.verifications
     )
     return delivery if unchanged else None
 
