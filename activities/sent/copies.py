@@ -37,7 +37,10 @@ class SentCopies:
         self._connector = connector
 
     def due(self, account_id: str, limit: int = 100) -> list[str]:
-        """Deliveries of an account whose copies are due."""
+        """Queued deliveries of an account whose copies are due.
+
+        Two who file one copy at the same time may both find none: one at a time for an account.
+        """
         with self._database.read() as session:
             return sent_copies.due(session, account_id, limit)
 

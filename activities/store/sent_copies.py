@@ -35,12 +35,13 @@ class DueCopy:
 
 
 def due(session: Session, account_id: str, limit: int) -> list[str]:
-    """Deliveries of an account whose copies are due, for whoever files them in batches."""
+    """Queued deliveries of an account whose copies are due; other mails' workflows file theirs."""
     return [
         *session.exec(
             select(Delivery.id)
             .where(
                 Delivery.account_id == account_id,
+                col(Delivery.queued).is_(True),
                 Delivery.sent_copy == SentCopy.PENDING,
                 col(Delivery.state).in_(_SENT),
             )

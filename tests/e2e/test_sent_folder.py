@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,14 @@ from temporalio.client import Client
 
 from activities.mail.imap import ImapMailbox
 from activities.providers.registry import PROFILES, Providers
-from models.names import WorkflowType
+from models.names import TaskQueue, WorkflowType
 from models.tables import Delivery, LogEntry, Rendition
 from tests.chaos.control import Action, Control
 from tests.e2e.conftest import add_namespace, incoming, outgoing
 from tests.e2e.harness import Connector, connector_settings, execute, fresh
 from tests.e2e.mails import delivered, parsed
 from tests.e2e.processes import child, python
-from tests.imap_server import ImapServer
+from tests.imap_server import Command, ImapServer, Session
 from tests.smtp_server import Fault, SmtpServer
 from tests.stores import Stores, store_environment
 from tools.servers.ca import TestCA
@@ -201,6 +202,40 @@ class TestCopies:
             LogEntry.event == "sent_copy_failed",
         )
         assert entry.error_type == "ServerUnavailable"
+
+    async def test_a_cancellation_that_comes_after_the_mail_is_sent(
+        self, connector: Connector, client: Client
+    ) -> None:
+        asked, go_on = threading.Event(), threading.Event()
+
+        async def slowly(session: Session, command: Command) -> None:
+            asked.set()
+            async with asyncio.timeout(8):
+                while not go_on.is_set():  # noqa: ASYNC110 - it is of another loop
+                    await asyncio.sleep(0.05)
+            await session.send(command.tag + b" OK done\r\n")
+
+        async with SmtpServer() as smtp:
+            with ImapServer() as imap:
+                imap.on("LIST", b'* LIST (\\Sent) "/" Sent\r\nTAG OK done\r\n')
+                imap.on("UID SEARCH", b"* SEARCH\r\nTAG OK done\r\n")
+                imap.on("APPEND", slowly)
+                server = {"host": imap.host, "port": imap.port, "protocol": "imap"}
+                account = connector.add_account(
+                    outgoing=plain(smtp),
+                    incoming=server | {"security": "none", "username": "u"},
+                )
+                handle = await client.start_workflow(
+                    SEND,
+                    {"account": account, "message": CONTENT},
+                    id=fresh("test/"),
+                    task_queue=TaskQueue.ORCHESTRATION,
+                )
+                assert await asyncio.to_thread(asked.wait, 20)
+                await handle.cancel()
+                go_on.set()
+                result = await handle.result()
+        assert (result["status"], result["sent_copy"]) == ("sent", "filed")
 
     async def test_a_worker_killed_between_append_and_commit(
         self,

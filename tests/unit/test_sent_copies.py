@@ -16,10 +16,12 @@ from tests.unit.test_ledger import ACCEPTED, REFUSED, Mail, mail
 __all__ = ["account_id", "database", "mail"]
 
 
-def pending(mail: Mail, state: SentCopy | None = SentCopy.PENDING) -> None:
+def pending(mail: Mail, state: SentCopy | None = SentCopy.PENDING, *, queued: bool = True) -> None:
     with mail.database.write() as session:
         session.connection().execute(
-            update(Delivery).where(col(Delivery.id) == mail.delivery_id).values(sent_copy=state)
+            update(Delivery)
+            .where(col(Delivery.id) == mail.delivery_id)
+            .values(sent_copy=state, queued=queued)
         )
 
 
@@ -28,6 +30,16 @@ def due(mail: Mail, account_id: str) -> list[str]:
         found = sent_copies.due(session, account_id, 10)
         assert [c.delivery_id for c in sent_copies.of(session, [mail.delivery_id])] == found
         return found
+
+
+def test_who_drains_the_queue_leaves_the_copies_of_workflows_alone(
+    mail: Mail, account_id: str
+) -> None:
+    pending(mail, queued=False)
+    mail.end(mail.begin(), dict.fromkeys(range(3), ACCEPTED))
+    with mail.database.read() as session:
+        assert sent_copies.due(session, account_id, 10) == []
+        assert len(sent_copies.of(session, [mail.delivery_id])) == 1
 
 
 def test_a_copy_is_due_once_the_mail_is_sent(mail: Mail, account_id: str) -> None:
