@@ -142,8 +142,8 @@ class ImapMailbox:
     def find_by_message_id(self, folder: str, message_id: str) -> list[int]:
         """UIDs in ``folder`` of mails with this Message-ID, ascending; opens it read-only."""
         imap_search.message_id_criterion(message_id)  # refused before anything is sent
-        self.open(folder, read_only=True)
-        return imap_message_ids.find(self._engine, message_id)
+        state = self.open(folder, read_only=True)
+        return imap_message_ids.find(self._engine, message_id, state)
 
     # --- Changing
 

@@ -1,7 +1,8 @@
 """Finding a mail by its Message-ID (RFC 5322 §3.6.4): the server searches, we look at the hits.
 
 SEARCH HEADER finds parts of a value, whatever their case (RFC 9051 §6.4.4), so each hit's header is
-read and compared. What this says decides whether a mail is sent again.
+read and compared. The newest mails are read as well, for servers that search an index which lags
+behind. What this says decides whether a mail is sent again.
 """
 
 from __future__ import annotations
@@ -13,36 +14,40 @@ from activities.mail import imap_search
 from activities.mail.imap_guard import GuardedIMAP4, bye, understood
 from activities.mail.imap_items import fetch_items, skip_literals
 from activities.mail.imap_refusal import Status, refusal
-from activities.mail.imap_sets import ranges_of, rendered
+from activities.mail.imap_sets import Range, common, merged, ranges_of, rendered
 from activities.mail.imap_wire import CRLF
+from activities.ports import FolderState
 from models.errors import ErrorType
 
 _ITEMS: Final = b" (UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
 _MAX_HITS: Final = 1000
 """Mails with one Message-ID; a server that finds more did not search for it."""
+_NEWEST: Final = 50
+"""UIDs at the end of the folder that are looked at, whatever the search says."""
 _FIELD: Final = re.compile(
     rb"^message-id[ \t]*:(.*(?:\r?\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE
 )
 
 
-def find(engine: GuardedIMAP4, message_id: str) -> list[int]:
+def find(engine: GuardedIMAP4, message_id: str, state: FolderState) -> list[int]:
     """Return the UIDs in the selected folder of mails with this Message-ID, ascending."""
+    if not state.exists:
+        return []
     criterion = imap_search.message_id_criterion(message_id)
     with understood(engine.wire, "searching the folder"):
         hits = imap_search.uids_by(engine, criterion)
-    if not hits:
-        return []
     if len(hits) > _MAX_HITS:
         raise engine.wire.violation(f"{len(hits)} mails are said to have one Message-ID")
     wanted = f"<{imap_search.bare(message_id)}>".encode()
-    return [uid for uid, found in sorted(_message_ids(engine, hits).items()) if wanted in found]
+    newest = (state.uid_next - _NEWEST, state.uid_next - 1)
+    return sorted(_having(engine, wanted, merged([*ranges_of(hits), newest])))
 
 
-def _message_ids(engine: GuardedIMAP4, uids: list[int]) -> dict[int, list[bytes]]:
-    """The values of the field Message-ID in each mail."""
+def _having(engine: GuardedIMAP4, wanted: bytes, uids: list[Range]) -> set[int]:
+    """Those of ``uids`` whose Message-ID is ``wanted``."""
     wire = engine.wire
-    found: dict[int, list[bytes]] = {}
-    (uid_set,) = rendered(ranges_of(uids))
+    found: set[int] = set()
+    (uid_set,) = rendered(uids)
     with wire.step("UID FETCH"):
         # Its own reading, as imap_fetch has: what others say of their mails is not kept.
         wire.restart()
@@ -56,13 +61,14 @@ def _message_ids(engine: GuardedIMAP4, uids: list[int]) -> dict[int, list[bytes]
                 if status.word != "OK" and not status.gone:
                     type_ = ErrorType.SERVER_UNAVAILABLE
                     raise refusal(wire.endpoint, "reading Message-IDs", status, type_)
-                return found
+                return {uid for uid in found if common([(uid, uid)], uids)}
             if not line.startswith(b"* "):
                 raise wire.violation("an answer to FETCH is neither untagged nor its own")
             items = fetch_items(wire, line, max_literal=0)
-            if items is not None and items.uid in uids and items.header is not None:
-                found[items.uid] = _values(items.header)
-            elif items is None:
+            if items is not None:
+                if items.uid is not None and wanted in _values(items.header or b""):
+                    found.add(items.uid)
+            else:
                 status = Status.parse(line[2:])
                 if status is None:
                     skip_literals(wire, line)

@@ -10,10 +10,10 @@ import pytest
 from models.errors import ErrorType
 from tests.imap_server import ImapServer
 from tests.mail.imap_hostile_kit import connected, fails_soon, server
-from tests.mail.imap_kit import User, minimal, raw, stack, user
+from tests.mail.imap_kit import User, minimal, raw, sent, stack, user
 from tools.servers.dovecot import Dovecot
 
-__all__ = ["minimal", "server", "stack", "user"]
+__all__ = ["minimal", "sent", "server", "stack", "user"]
 
 WHEN = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
 
@@ -108,6 +108,27 @@ def test_what_may_go_wrong_with_a_hit(
     server.on("UID FETCH", answer)
     with connected(server) as mailbox, fails_soon(*([type_] if type_ else [])):
         mailbox.find_by_message_id("INBOX", "<a@b>")
+
+
+def test_a_search_that_lags_behind(server: ImapServer) -> None:
+    """The newest mails are looked at as well: an index may not know of them yet."""
+    server.on("UID SEARCH", b"* SEARCH\r\nTAG OK done\r\n")
+    header = b"Message-ID: <a@b>\r\n\r\n"
+    server.on(
+        "UID FETCH",
+        b"* 3 FETCH (UID 3 BODY[HEADER.FIELDS (MESSAGE-ID)] {%d}\r\n%s)\r\nTAG OK done\r\n"
+        % (len(header), header),
+    )
+    with connected(server) as mailbox:
+        assert mailbox.find_by_message_id("INBOX", "<a@b>") == [3]
+        assert mailbox.find_by_message_id("INBOX", "<b@b>") == []
+    asked = [c.text.split()[0] for c in server.commands if c.name == "UID FETCH"]
+    assert asked == [b"1:3", b"1:3"]
+
+
+def test_an_empty_folder_is_not_searched(user: User, sent: list[bytes]) -> None:
+    assert user.mailbox().find_by_message_id("INBOX", "<a@b>") == []
+    assert not any(b"SEARCH" in line for line in sent)
 
 
 def test_hits_that_are_gone_and_news_of_others(server: ImapServer) -> None:
