@@ -180,6 +180,7 @@ async def running(
                 sending.take_over_delivery,
                 composing.watch_delivery,
                 sending.settle_delivery,
+                filing.file_sent_copies,  # to give up what no mailbox was asked for
                 mailbox.close_retrieval,
                 reading.read_message,
                 callbacks.read_callback_state,

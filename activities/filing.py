@@ -31,5 +31,7 @@ class FilingActivities:
     def file_sent_copies(self, request: FileSentCopiesInput) -> FileSentCopiesResult:
         """Put copies of sent mails into the Sent folders, where they are not there."""
         with blocking_heartbeats():
+            if request.give_up:
+                return FileSentCopiesResult(copies=self._copies.give_up(request.delivery_ids))
             last = activity.info().attempt >= _TRIES
             return FileSentCopiesResult(copies=self._copies.file(request.delivery_ids, last=last))

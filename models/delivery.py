@@ -234,6 +234,8 @@ class FileSentCopiesInput(Payload):
     """Input of ``sending.file_sent_copies``: sent mails whose copies are due."""
 
     delivery_ids: list[str]
+    give_up: bool = False
+    """Ask no mailbox: copies that are still pending have failed."""
 
 
 class FileSentCopiesResult(Payload):

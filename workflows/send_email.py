@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         SendEmailInput,
         SendEmailResult,
         SendPlan,
+        SentCopy,
         SettleInput,
         TakeOverInput,
         TransmitInput,
@@ -168,7 +169,14 @@ class SendEmailWorkflow:
             return report
         request = VerifyInput(delivery_id=plan.delivery_id)
         while True:
-            result = await step(ActivityName.VERIFY, request, VerifyResult, policies.LOOK_INTO_SENT)
+            try:
+                result = await step(ActivityName.VERIFY, request, VerifyResult, policies.VERIFY)
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise
+                # It cannot be known here, which is no reason to fail: it is unknown as before.
+                workflow.logger.warning("an unknown outcome could not be verified")
+                return report
             seen = result.report.model_copy(update={"error": report.error})
             if result.look_again_seconds is None:
                 return seen
@@ -177,31 +185,32 @@ class SendEmailWorkflow:
             await workflow.sleep(pause, summary="until the Sent folder shows the mail")
 
     async def _file_sent_copy(self, plan: SendPlan) -> None:
-        """The mail is sent, whatever becomes of the copy; a cancellation comes too late for it."""
-        if not plan.sent_copy:  # also in a plan of an older version
+        """The mail is sent, whatever becomes of its copy; a cancellation comes too late for both.
+
+        A plan of an older version knows nothing of copies.
+        """
+        if not plan.sent_copy or self._report is None:
             return
-        request = FileSentCopiesInput(delivery_ids=[plan.delivery_id])
-        filing = asyncio.create_task(
-            step(
-                ActivityName.FILE_SENT_COPIES,
-                request,
-                FileSentCopiesResult,
-                policies.LOOK_INTO_SENT,
-            )
-        )
+        filing = asyncio.create_task(self._filed(plan.delivery_id))
         try:
-            try:
-                result = await asyncio.shield(filing)
-            except BaseException as error:
-                if not is_cancelled_exception(error):
-                    raise
-                result = await filing
+            copy = await asyncio.shield(filing)
+        except asyncio.CancelledError:
+            copy = await filing
+        self._report = self._report.model_copy(update={"sent_copy": copy})
+
+    async def _filed(self, delivery_id: str) -> SentCopy | None:
+        request = FileSentCopiesInput(delivery_ids=[delivery_id])
+        name, kind = ActivityName.FILE_SENT_COPIES, FileSentCopiesResult
+        try:
+            result = await step(name, request, kind, policies.FILE_COPY)
         except ActivityError:
-            workflow.logger.warning("a copy in the Sent folder is still due")
-            return
-        if self._report is not None:
-            copy = result.copies.get(plan.delivery_id)
-            self._report = self._report.model_copy(update={"sent_copy": copy})
+            request = request.model_copy(update={"give_up": True})
+            try:
+                result = await step(name, request, kind, policies.STORE_WORK)
+            except ActivityError:
+                workflow.logger.warning("a copy of a sent mail is neither filed nor given up")
+                return SentCopy.PENDING
+        return result.copies.get(delivery_id)
 
     async def _watch(self, plan: SendPlan) -> bool:
         """Another workflow sends the mail with this idempotency key.

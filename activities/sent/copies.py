@@ -65,6 +65,15 @@ class SentCopies:
         with self._database.read() as session:
             return sent_copies.states(session, delivery_ids)
 
+    def give_up(self, delivery_ids: Sequence[str]) -> dict[str, SentCopy]:
+        """Let copies that are still pending be failed: no mailbox was asked in all the time."""
+        with self._database.read() as session:
+            copies = sent_copies.of(session, delivery_ids)
+        for copy in copies:
+            self._settle(copy, SentCopy.FAILED, ErrorType.CONNECTION_TIMED_OUT)
+        with self._database.read() as session:
+            return sent_copies.states(session, delivery_ids)
+
     def _file_all(
         self, account_id: str, copies: list[DueCopy], *, last: bool
     ) -> ConnectorError | None:

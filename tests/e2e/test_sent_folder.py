@@ -7,6 +7,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from temporalio.client import Client
 
 from activities.mail.imap import ImapMailbox
 from activities.providers.registry import PROFILES, Providers
+from models import policies
 from models.names import TaskQueue, WorkflowType
 from models.tables import Delivery, LogEntry, Rendition
 from tests.chaos.control import Action, Control
@@ -203,6 +205,20 @@ class TestCopies:
         )
         assert entry.error_type == "ServerUnavailable"
 
+    async def test_a_copy_that_no_worker_takes_is_given_up(
+        self,
+        connector: Connector,
+        client: Client,
+        account: str,
+        sent: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setitem(policies.FILE_COPY, "task_queue", fresh())
+        monkeypatch.setitem(policies.FILE_COPY, "schedule_to_close_timeout", timedelta(seconds=1))
+        result = await execute(client, SEND, {"account": account, "message": CONTENT})
+        assert (result["status"], result["sent_copy"]) == ("sent", "failed")
+        assert "sent_copy_failed" in events_of(connector, result)
+
     async def test_a_cancellation_that_comes_after_the_mail_is_sent(
         self, connector: Connector, client: Client
     ) -> None:
@@ -378,6 +394,21 @@ class TestVerification:
             result = await execute(client, SEND, {"account": account, "message": CONTENT})
         assert result["status"] == "unknown"
         assert delivery_of(connector, result).held_reason == "CredentialsRejected"
+
+    async def test_a_look_that_no_worker_takes_leaves_it_unknown(
+        self,
+        connector: Connector,
+        client: Client,
+        dovecot: Dovecot,
+        user: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setitem(policies.VERIFY, "task_queue", fresh())
+        monkeypatch.setitem(policies.VERIFY, "schedule_to_close_timeout", timedelta(seconds=1))
+        async with SmtpServer(faults=[Fault("reply", "rst", 1)]) as smtp:
+            account = sending_account(connector, dovecot, user, smtp, provider="gmail")
+            result = await execute(client, SEND, {"account": account, "message": CONTENT})
+        assert (result["status"], result["attempts"]) == ("unknown", 1)
 
     @pytest.mark.parametrize("policy", ["at_most_once", "at_least_once"])
     async def test_other_policies_do_not_look(

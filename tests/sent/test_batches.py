@@ -187,6 +187,15 @@ def test_content_that_is_damaged_fails_for_its_copy_alone(
     assert world.in_sent(user) == 2
 
 
+def test_what_nobody_filed_in_time_is_given_up(world: World) -> None:
+    away, good = world.account(port=free_port())[0], world.account()[0]
+    mails = [world.mail(id_, RecipientState.SENT) for id_ in (away, good)]
+    world.copies.file(mails[1:])
+    unsent = world.mail(away, RecipientState.UNKNOWN)
+    found = world.copies.give_up([*mails, unsent])
+    assert found == {mails[0]: FAILED, mails[1]: FILED, unsent: PENDING}
+
+
 def test_doubts_are_settled_one_by_one(world: World) -> None:
     account_id, user = world.account()
     found, absent = (world.mail(account_id, RecipientState.UNKNOWN) for _ in range(2))
