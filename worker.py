@@ -21,10 +21,12 @@ from activities.accounts import AccountActivities
 from activities.callbacks import CallbackActivities
 from activities.composing import ComposingActivities
 from activities.errors import ErrorTranslation
+from activities.filing import FilingActivities
 from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
 from activities.mailbox import MailboxActivities
 from activities.ports import Metrics, Tracing
+from activities.providers.registry import KNOWN, Providers
 from activities.queueing import QueueActivities
 from activities.reading import ReadingActivities
 from activities.replication.fetching import Fetching
@@ -32,6 +34,8 @@ from activities.replication.opening import Opening
 from activities.replication.settling import Settling
 from activities.runs import TemporalRuns
 from activities.sending import SendingActivities
+from activities.sent.copies import SentCopies
+from activities.sent.verification import Verification
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.readers import Readers
@@ -72,6 +76,7 @@ async def running(
     *,
     metrics: Metrics = NO_METRICS,
     tracing: Tracing = NO_TRACING,
+    providers: Providers = KNOWN,
 ) -> AsyncIterator[None]:
     """Run all workers while the block runs; leaving stops them gracefully.
 
@@ -85,7 +90,13 @@ async def running(
     transport = SmtpClient(metrics=metrics, tracing=tracing)
     connector = ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing)
     composing = ComposingActivities(
-        store.database, store.accounts, store.content, store.callbacks, runs, settings
+        store.database,
+        store.accounts,
+        store.content,
+        store.callbacks,
+        runs,
+        settings,
+        providers,
     )
     sending = SendingActivities(
         store.database,
@@ -101,6 +112,10 @@ async def running(
         committer, readers, store.accounts, store.content, transport, settings, metrics
     )
     queueing = QueueActivities(drainer, committer, readers, store.accounts, settings)
+    filing = FilingActivities(
+        Verification(store.database, store.accounts, connector, providers),
+        SentCopies(store.database, store.accounts, store.content, connector),
+    )
     mailbox = MailboxActivities(
         store.database,
         store.accounts,
@@ -162,6 +177,8 @@ async def running(
                 mailbox.settle_batch,
                 mailbox.list_folders,
                 accounts.check_incoming,
+                filing.verify_delivery,
+                filing.file_sent_copies,
             ],
             settings.imap_concurrency,
         ),
@@ -177,6 +194,7 @@ async def running(
                 sending.take_over_delivery,
                 composing.watch_delivery,
                 sending.settle_delivery,
+                filing.file_sent_copies,  # to give up what no mailbox was asked for
                 mailbox.close_retrieval,
                 reading.read_message,
                 reading.read_errors,

@@ -12,6 +12,7 @@ from temporalio import activity
 from activities.heartbeat import blocking_heartbeats
 from activities.mail.compose import compose, new_internet_message_id
 from activities.ports import Runs, RunState
+from activities.providers.registry import KNOWN, Providers
 from activities.store import ledger, outbox, threads
 from activities.store.accounts import Accounts
 from activities.store.callbacks import StoredCallbacks
@@ -37,6 +38,7 @@ class ComposingActivities:
         callbacks: StoredCallbacks,
         runs: Runs,
         settings: Settings,
+        providers: Providers = KNOWN,
     ) -> None:
         self._database = database
         self._accounts = accounts
@@ -44,6 +46,7 @@ class ComposingActivities:
         self._callbacks = callbacks
         self._runs = runs
         self._settings = settings
+        self._providers = providers
 
     @activity.defn(name=ActivityName.COMPOSE, no_thread_cancel_exception=True)
     def compose_message(self, request: ComposeInput) -> SendPlan:
@@ -129,6 +132,7 @@ class ComposingActivities:
                 refs,
                 outbox.terms_of(account),
                 callbacks=told,
+                sent_copy=self._providers.copy_is_ours(account),
             )
 
     def _drives(self, message_id: str, driver: str) -> bool:
@@ -173,6 +177,7 @@ class ComposingActivities:
             report=report if known.queued else None,
             send_at=request.send_at,
             expires_at=request.expires_at,
+            sent_copy=self._providers.copy_is_ours(account),
         )
 
 

@@ -220,6 +220,17 @@ class Mailbox(Protocol):
     def move(self, uids: Sequence[int], target: str) -> None:
         """Move: MOVE (RFC 6851), else COPY, check COPYUID, then remove. Gone UIDs are skipped."""
 
+    def sent_folder(self) -> str | None:
+        r"""The folder marked \Sent (RFC 6154); never guessed by its name."""
+
+    def find_by_message_id(self, folder: str, message_id: str) -> list[int]:
+        """UIDs of the mails with exactly this Message-ID, ascending; opens ``folder`` to read."""
+
+    def append(
+        self, folder: str, raw: bytes, when: datetime | None = None, *, seen: bool = True
+    ) -> int | None:
+        """Add a mail; its UID where the server tells (APPENDUID, RFC 4315). Not idempotent."""
+
     def remove(self, uids: Sequence[int]) -> None:
         r"""\Deleted and UID EXPUNGE (RFC 4315) of exactly these; never a bare EXPUNGE."""
 

@@ -11,6 +11,7 @@ from models.addresses import AddrSpec
 from models.base import Payload, Reference, Request, UtcDatetime
 from models.errors import ErrorType
 from models.mailbox import RetrievalOptions
+from models.provider import ProviderName
 
 
 class Security(StrEnum):
@@ -44,6 +45,15 @@ class UnknownPolicy(StrEnum):
     VERIFY = "verify"
     AT_MOST_ONCE = "at_most_once"
     AT_LEAST_ONCE = "at_least_once"
+
+
+class SentCopyRule(StrEnum):
+    """Whether we put a copy of each sent mail into the Sent folder (docs/providers.md)."""
+
+    AUTO = "auto"
+    """Unless the provider is known to do it."""
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 HostName = Annotated[
@@ -106,6 +116,16 @@ class AccountSettings(Request):
     max_send_attempts: int | None = Field(default=None, ge=0, le=1000)
     """Further attempts after the first; 0 = none; absent = until ``give_up_after_seconds``."""
     give_up_after_seconds: int = Field(default=5 * 24 * 3600, ge=1, le=366 * 24 * 3600)
+    provider: ProviderName | None = None
+    """Whose servers these are; absent = told by the outgoing server's host."""
+    sent_copy: SentCopyRule = SentCopyRule.AUTO
+    sent_folder: (
+        Annotated[
+            str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")
+        ]
+        | None
+    ) = None
+    """Folder of sent mails on a server that marks none as such (RFC 6154)."""
 
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:

@@ -61,6 +61,20 @@ class SentCopy(StrEnum):
     FAILED = "failed"
 
 
+class HeldReason(StrEnum):
+    """Why a mail whose outcome is unknown waits for a person; else it is an error's type."""
+
+    OPERATOR = "operator"
+    NO_SENT_FOLDER = "no_sent_folder"
+    """There is no Sent folder that can be looked at."""
+    NOT_IN_SENT = "not_in_sent"
+    """It is not there, which proves nothing with this provider."""
+    SENT_PROVES_NOTHING = "sent_proves_nothing"
+    """The Sent folder may hold it for another reason than the attempt in doubt, or should and does
+    not.
+    """
+
+
 class Phase(StrEnum):
     """How far an SMTP transaction got, in order (RFC 5321 §3.3, §4.3.2)."""
 
@@ -127,6 +141,8 @@ class SendEmailResult(Payload):
     error: Failure | None = None
     callbacks_failed: list[CallbackKind] = Field(default_factory=list)
     """Callbacks that nobody acknowledged; they change nothing about the mail."""
+    sent_copy: SentCopy | None = None
+    """The copy in the Sent folder; absent when none is due from us."""
 
 
 class ComposeInput(Payload):
@@ -158,6 +174,7 @@ class DeliveryReport(Payload):
     error: Failure | None = None
     retry_after_seconds: float | None = None
     sent_at: UtcDatetime | None = None
+    sent_copy: SentCopy | None = None
 
     @property
     def open(self) -> bool:
@@ -193,6 +210,8 @@ class SendPlan(Payload):
     """How a mail stands that the queue sends; then no workflow does."""
     send_at: UtcDatetime | None = None
     expires_at: UtcDatetime | None = None
+    sent_copy: bool = False
+    """Whether a copy in the Sent folder is due from us once it is sent."""
 
 
 class TransmitInput(Payload):
@@ -237,3 +256,33 @@ class SettleInput(Payload):
     delivery_id: str
     cancelled: bool = False
     error: Failure | None = None
+
+
+class FileSentCopiesInput(Payload):
+    """Input of ``sending.file_sent_copies``: sent mails whose copies are due."""
+
+    delivery_ids: list[str]
+    give_up: bool = False
+    """Ask no mailbox: copies that are still pending have failed."""
+
+
+class FileSentCopiesResult(Payload):
+    """Result of ``sending.file_sent_copies``: how each copy stands; absent = none is due."""
+
+    copies: dict[str, SentCopy]
+
+
+class VerifyInput(Payload):
+    """Input of ``sending.verify_delivery``: look an unknown outcome up in the Sent folder."""
+
+    delivery_id: str
+
+
+class VerifyResult(Payload):
+    """Result of ``sending.verify_delivery``."""
+
+    report: DeliveryReport
+    look_again_seconds: float | None = None
+    """It is not there yet, and may still come: ask again after this time."""
+    held_reason: str | None = None
+    """Nothing is tried until a person acts: a ``HeldReason`` or an error's type."""

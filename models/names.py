@@ -42,6 +42,8 @@ class ActivityName(StrEnum):
     WATCH = "sending.watch_delivery"
     SETTLE = "sending.settle_delivery"
     DRAIN = "sending.drain_queue"
+    VERIFY = "sending.verify_delivery"
+    FILE_SENT_COPIES = "sending.file_sent_copies"
     OPEN_RETRIEVAL = "mailbox.open_retrieval"
     FETCH_BATCH = "mailbox.fetch_batch"
     SETTLE_BATCH = "mailbox.settle_batch"

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityConfig
 
 from models.errors import PERMANENT, ErrorType
@@ -70,6 +70,30 @@ OPEN_MAILBOX = ActivityConfig(
         backoff_coefficient=1.5,
         maximum_interval=timedelta(seconds=5),
     ),
+)
+
+
+# Short work that somebody may be waiting for goes before retrievals.
+_SOON = Priority(priority_key=2)
+
+# The activity itself says when it gives up.
+VERIFY = ActivityConfig(
+    task_queue=TaskQueue.IMAP,
+    start_to_close_timeout=timedelta(minutes=15),
+    schedule_to_close_timeout=timedelta(days=5),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+    priority=_SOON,
+)
+
+# The mail is sent, and whoever sent it waits for this. The activity gives up after a few tries.
+FILE_COPY = ActivityConfig(
+    task_queue=TaskQueue.IMAP,
+    start_to_close_timeout=timedelta(minutes=15),
+    schedule_to_close_timeout=timedelta(minutes=30),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+    priority=_SOON,
 )
 
 

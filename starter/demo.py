@@ -39,7 +39,7 @@ from starter.connection import opened_store
 from starter.demo_report import DemoMail, DemoReport, show
 from starter.embedded.callback_worker import QUEUE, WORKFLOW
 from starter.embedded.callbacks import CallbackWorker
-from starter.embedded.credentials import ARCHIVE
+from starter.embedded.credentials import ARCHIVE, SENT
 from starter.embedded.samples import mails
 from starter.embedded.stack import Stack, running
 from starter.output import Output
@@ -121,6 +121,7 @@ def _add_account(store: Store, stack: Stack) -> EmailAccount:
             security=Security.NONE,
             username=address,
         ),
+        sent_folder=SENT,
     )
     password = SecretStr(mail.password)
     with store.database.write() as session:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from activities.crypto.keyring import codec_token_file, load_codec_token
 from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
+from starter.embedded.credentials import SENT
 from starter.embedded.stack import Stack, running
 from starter.endpoints.access import CodecAccess
 from starter.output import Output
@@ -135,7 +136,8 @@ def _explain(output: Output, stack: Stack) -> None:
             f"  echo '{mail.password}' | python -m starter account add --name me "
             f"--email me@{mail.domain} --password-stdin \\",
             f"    --smtp-host {mail.host} --smtp-port {mail.smtp_port} --smtp-security none \\",
-            f"    --imap-host {mail.host} --imap-port {mail.imap_port} --imap-security none",
+            f"    --imap-host {mail.host} --imap-port {mail.imap_port} --imap-security none "
+            f"--sent-folder {SENT}",
             f"  python -m starter send --account me --to you@{mail.domain} "
             "--subject Hello --text 'Hello!'",
             f"  python -m starter send --account me --to me@{mail.domain} "

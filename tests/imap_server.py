@@ -179,6 +179,10 @@ async def _fetch(session: Session, command: Command) -> None:
     for part in command.text.split(b" ")[0].split(b","):
         first, _, last = part.partition(b":")
         for uid in range(int(first), int(last or first) + 1):
-            if uid <= 3:
+            if uid <= 3 and b"HEADER.FIELDS" in command.text:
+                fields = command.text[command.text.index(b"BODY") :].removesuffix(b")")
+                fields = fields.replace(b".PEEK", b"")
+                await session.send(b"* %d FETCH (UID %d %s {2}\r\n\r\n)\r\n" % (uid, uid, fields))
+            elif uid <= 3:
                 await session.send(mail(uid, b"Subject: %d\r\n\r\nbody\r\n" % uid))
     await session.send(command.tag + b" OK done\r\n")

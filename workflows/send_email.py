@@ -16,13 +16,18 @@ with workflow.unsafe.imports_passed_through():
     from models.delivery import (
         ComposeInput,
         DeliveryReport,
+        FileSentCopiesInput,
+        FileSentCopiesResult,
         MessageStatus,
         SendEmailInput,
         SendEmailResult,
         SendPlan,
+        SentCopy,
         SettleInput,
         TakeOverInput,
         TransmitInput,
+        VerifyInput,
+        VerifyResult,
         WatchInput,
         WatchResult,
     )
@@ -34,6 +39,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows._steps import answer, step
     from workflows._tracking import failure_tracked, track
 
+_VERIFY_PATCH = "verify-in-sent"
+_SENT = (MessageStatus.SENT, MessageStatus.PARTIALLY_SENT)
 _FIRST_LOOK, _LAST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 
 
@@ -83,6 +90,8 @@ class SendEmailWorkflow:
             raise
         if self._report is None or self._report.open:
             self._report = await self._settle(plan)
+        if self._driving and self._report.status in _SENT:
+            await self._file_sent_copy(plan)
         failed = await notify_settled(input, plan, self._report)
         return self._result(plan, self._report, failed)
 
@@ -123,6 +132,8 @@ class SendEmailWorkflow:
                 return None
         while True:
             report = self._report = await self._attempt(plan)
+            if report.status is MessageStatus.UNKNOWN:
+                report = self._report = await self._verify(plan, report)
             if not report.open or (report.error and not report.error.temporary):
                 return report
             if plan.max_attempts is not None and report.attempts >= plan.max_attempts:
@@ -173,6 +184,55 @@ class SendEmailWorkflow:
         report = await step(ActivityName.TAKE_OVER, request, DeliveryReport, policies.STORE_WORK)
         self._epoch = report.epoch
         return report
+
+    async def _verify(self, plan: SendPlan, report: DeliveryReport) -> DeliveryReport:
+        """Look an unknown outcome up in the Sent folder, until that has said what it can."""
+        if plan.unknown_policy is not UnknownPolicy.VERIFY or not workflow.patched(_VERIFY_PATCH):
+            return report
+        request = VerifyInput(delivery_id=plan.delivery_id)
+        while True:
+            try:
+                result = await step(ActivityName.VERIFY, request, VerifyResult, policies.VERIFY)
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise
+                # It cannot be known here, which is no reason to fail: it is unknown as before.
+                workflow.logger.warning("an unknown outcome could not be verified")
+                return report
+            seen = result.report.model_copy(update={"error": report.error})
+            if result.look_again_seconds is None:
+                return seen
+            self._report = seen
+            pause = timedelta(seconds=result.look_again_seconds)
+            await workflow.sleep(pause, summary="until the Sent folder shows the mail")
+
+    async def _file_sent_copy(self, plan: SendPlan) -> None:
+        """The mail is sent, whatever becomes of its copy; a cancellation comes too late for both.
+
+        A plan of an older version knows nothing of copies.
+        """
+        if not plan.sent_copy or self._report is None:
+            return
+        filing = asyncio.create_task(self._filed(plan.delivery_id))
+        try:
+            copy = await asyncio.shield(filing)
+        except asyncio.CancelledError:
+            copy = await filing
+        self._report = self._report.model_copy(update={"sent_copy": copy})
+
+    async def _filed(self, delivery_id: str) -> SentCopy | None:
+        request = FileSentCopiesInput(delivery_ids=[delivery_id])
+        name, kind = ActivityName.FILE_SENT_COPIES, FileSentCopiesResult
+        try:
+            result = await step(name, request, kind, policies.FILE_COPY)
+        except ActivityError:
+            request = request.model_copy(update={"give_up": True})
+            try:
+                result = await step(name, request, kind, policies.STORE_WORK)
+            except ActivityError:
+                workflow.logger.warning("a copy of a sent mail is neither filed nor given up")
+                return SentCopy.PENDING
+        return result.copies.get(delivery_id)
 
     async def _watch(self, plan: SendPlan) -> bool:
         """Another workflow sends the mail with this idempotency key.
@@ -225,4 +285,5 @@ class SendEmailWorkflow:
             sent_at=report.sent_at,
             error=report.error,
             callbacks_failed=list(callbacks_failed),
+            sent_copy=report.sent_copy,
         )

@@ -10,7 +10,7 @@ from typing import Final
 
 from imapclient import DELETED
 
-from activities.mail import imap_fetch, imap_folders, imap_search
+from activities.mail import imap_fetch, imap_folders, imap_message_ids, imap_search
 from activities.mail.errors import server_name
 from activities.mail.imap_copy import confirm_copy
 from activities.mail.imap_guard import GuardedClient, understood
@@ -85,6 +85,11 @@ class ImapMailbox:
         with understood(self._wire, "looking for a folder"):
             return imap_folders.is_selectable(self._client, folder_name(folder))
 
+    def sent_folder(self) -> str | None:
+        r"""The folder that the server marks as \Sent (RFC 6154 §2)."""
+        marked = (f.name for f in self.folders() if f.special_use == "\\Sent" and f.selectable)
+        return next(marked, None)
+
     def open(self, folder: str, *, read_only: bool) -> FolderState:
         """EXAMINE or SELECT (RFC 9051 §6.3.2, §6.3.3).
 
@@ -134,15 +139,11 @@ class ImapMailbox:
         self._check(uids)
         return imap_fetch.fetch(self._wire, uids, self._max_literal)
 
-    def search_message_id(self, folder: str, message_id: str) -> list[int]:
-        """UIDs in ``folder`` whose Message-ID is or contains ``<message_id>``; opens it read-only.
-
-        For the copy of a sent mail: look before you append (``append`` is not idempotent).
-        """
-        criterion = imap_search.message_id_criterion(message_id)
-        self.open(folder, read_only=True)
-        with understood(self._wire, "searching the folder"):
-            return imap_search.uids_by(self._engine, criterion)
+    def find_by_message_id(self, folder: str, message_id: str) -> list[int]:
+        """UIDs in ``folder`` of mails with this Message-ID, ascending; opens it read-only."""
+        imap_search.message_id_criterion(message_id)  # refused before anything is sent
+        state = self.open(folder, read_only=True)
+        return imap_message_ids.find(self._engine, message_id, state)
 
     # --- Changing
 
@@ -192,15 +193,22 @@ class ImapMailbox:
                 self._remove(batch)
 
     def append(
-        self, folder: str, raw: bytes, flags: Sequence[str] = (), date: datetime | None = None
+        self, folder: str, raw: bytes, when: datetime | None = None, *, seen: bool = True
     ) -> int | None:
         """Add a mail to ``folder`` and return its UID where the server tells (APPENDUID).
 
-        Not idempotent: after a lost connection, ask ``search_message_id`` before a repeat.
+        Not idempotent: after a lost connection, ask ``find_by_message_id`` before a repeat.
+
+        Args:
+            folder: Where to.
+            raw: The mail, with CRLF line ends.
+            when: Its INTERNALDATE; the server's time by default.
+            seen: Whether it counts as read.
         """
-        arguments: list[str | Literal] = [quoted(folder_name(folder)), flag_list(flags)]
-        if date is not None:
-            arguments.append(imaplib.Time2Internaldate(date.astimezone()))
+        arguments: list[str | Literal] = [quoted(folder_name(folder))]
+        arguments.append(flag_list(["\\Seen"] if seen else []))
+        if when is not None:
+            arguments.append(imaplib.Time2Internaldate(when.astimezone()))
         arguments.append(message_literal(raw))
         with self._about(folder, "storing a mail", "folder"):
             status = self._engine.run("APPEND", *arguments)

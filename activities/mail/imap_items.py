@@ -29,6 +29,7 @@ _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 _MAX_OTHER: Final = 256 * 1024
 """Octets of one response apart from the mail."""
 _BODY: Final = b"BODY[]"
+_FIELDS: Final = b"BODY[HEADER.FIELDS"
 
 Token = tuple[str, bytes]
 """Its kind (``atom``, ``text``, ``paren``) and its value."""
@@ -44,6 +45,8 @@ class Items:
     has_body: bool = False
     body: bytes | None = None
     """None with ``has_body`` is NIL."""
+    header: bytes | None = None
+    """The fields of the header that were asked for."""
 
 
 def fetch_items(wire: Wire, line: bytes, max_literal: int) -> Items | None:
@@ -99,6 +102,8 @@ def _set(items: Items, key: bytes, kind: str, value: bytes) -> bool:
             return False
         items.has_body = True
         items.body = value if kind == "text" else None
+    elif key.startswith(_FIELDS) and kind == "text":
+        items.header = value
     elif key == b"UID" and value.isdigit():
         items.uid = int(value[:10])
     elif key == b"RFC822.SIZE" and value.isdigit():

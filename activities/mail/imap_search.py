@@ -60,7 +60,7 @@ def message_id_criterion(message_id: str) -> list[str | Literal]:
     Raises:
         ConnectorError: It is empty or cannot be in a header.
     """
-    inner = message_id.strip().removeprefix("<").removesuffix(">")
+    inner = bare(message_id)
     if not inner:
         raise ConnectorError(
             ErrorType.INVALID_INPUT, "The Message-ID is empty.", field="message_id"
@@ -68,6 +68,11 @@ def message_id_criterion(message_id: str) -> list[str | Literal]:
     key = astring(f"<{inner}>", "message_id")
     charset = [] if inner.isascii() else ["CHARSET UTF-8"]
     return [*charset, "HEADER Message-ID", key]
+
+
+def bare(message_id: str) -> str:
+    """Return a Message-ID without its angle brackets."""
+    return message_id.strip().removeprefix("<").removesuffix(">")
 
 
 def _numbers(engine: GuardedIMAP4) -> list[Range]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.provider import ProviderName
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Facts about a provider. The defaults are those of a server nobody knows anything of.
 
+    A wrong fact does harm: ``files_sent`` with ``keeps_message_id`` lets a mail that is absent from
+    the Sent folder be sent again. What is not certain is left at its default.
+
     Attributes:
         name: What an account calls it in ``provider``.
-        hosts: Hosts of its servers; ``.example.com`` stands for every host below example.com.
+        hosts: Hosts that mail is sent through; ``.example.com`` stands for every host below it.
+        mailbox_hosts: The same for retrieving: hosts that show the Sent folder it files into.
         files_sent: Whether it puts a copy of each sent mail into the Sent folder by itself.
         keeps_message_id: Whether a mail keeps the Message-ID that it was submitted with.
         sent_visible_seconds: How long a sent mail may take until the Sent folder shows it.
@@ -23,8 +29,9 @@ class Profile:
         slow_down: Enhanced codes (or their beginnings, up to a dot) that ask for patience.
     """
 
-    name: str
+    name: ProviderName
     hosts: tuple[str, ...] = ()
+    mailbox_hosts: tuple[str, ...] = ()
     files_sent: bool = False
     keeps_message_id: bool = True
     sent_visible_seconds: float = 60
@@ -36,4 +43,4 @@ class Profile:
     slow_down: tuple[str, ...] = ("4.7.", "4.3.2", "4.4.5")
 
 
-GENERIC = Profile("generic")
+GENERIC = Profile(ProviderName.GENERIC)

@@ -11,7 +11,7 @@ comes late is told from the one that is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,7 @@ from models.delivery import (
     RecipientKind,
     RecipientResult,
     RecipientState,
+    SentCopy,
 )
 from models.delivery_status import Notify, ReturnContent
 from models.errors import ConnectorError, ErrorType
@@ -327,6 +328,16 @@ def convert(
     return delivery
 
 
+def settle_unknown(session: Session, delivery_id: str, numbers: Collection[int]) -> None:
+    """Call recipients sent whose outcome was unknown: there is evidence that the mail was taken."""
+    delivery = _locked(session, delivery_id)
+    before: list[str] = []
+    for recipient in _recipients(session, delivery_id):
+        if recipient.number in numbers and recipient.state == RecipientState.UNKNOWN:
+            before += _move(session, recipient, RecipientState.SENT)
+    _restate(session, delivery, before)
+
+
 def close(
     session: Session, delivery_id: str, error: Failure | None, *, cancelled: bool = False
 ) -> None:
@@ -369,9 +380,13 @@ def report(session: Session, delivery_id: str, error: Failure | None = None) -> 
         for r in _recipients(session, delivery_id)
     ]
     sent_at = session.exec(select(Message.sent_at).where(Message.id == delivery.message_id)).one()
+    status = status_of([r.state for r in results])
+    # What is not sent has no copy that could be due.
+    is_sent = status in (MessageStatus.SENT, MessageStatus.PARTIALLY_SENT)
     return DeliveryReport(
         sent_at=sent_at,
-        status=status_of([r.state for r in results]),
+        sent_copy=SentCopy(delivery.sent_copy) if is_sent and delivery.sent_copy else None,
+        status=status,
         recipients=results,
         attempts=delivery.attempts,
         epoch=delivery.epoch,

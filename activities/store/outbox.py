@@ -18,7 +18,7 @@ from activities.store.ledger import fence
 from activities.store.log import record
 from models.account import EmailAccount, UnknownPolicy
 from models.addresses import ascii_domain
-from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState
+from models.delivery import ComposeInput, MessageStatus, RecipientKind, RecipientState, SentCopy
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
 from models.names import Direction
@@ -116,11 +116,13 @@ def insert(
     terms: Terms | None = None,
     *,
     callbacks: dict[str, Any] | None = None,
+    sent_copy: bool = False,
 ) -> Outgoing:
     """Insert a composed mail; ``content[0]`` holds its bytes.
 
     ``terms`` are the account's; they bind the queue. A workflow that sends has them in its plan.
     ``callbacks`` are those of the mail as ``StoredCallbacks`` packs them.
+    ``sent_copy``: a copy in the Sent folder is due from us once it is sent.
     """
     now = datetime.now(UTC)
     message_id = request.message_id
@@ -183,6 +185,7 @@ def insert(
             unknown_policy=request.unknown_policy
             or (terms.unknown_policy if terms else UnknownPolicy.VERIFY),
             dsn=_reports(request),
+            sent_copy=SentCopy.PENDING if sent_copy else None,
         )
     )
     session.flush()

@@ -152,7 +152,7 @@ def lease(
             col(Delivery.next_attempt_at),
         )
     )
-    rows = sorted(taken.all(), key=lambda row: (row.priority, row.next_attempt_at, row.id))
+    rows = sorted(taken.all(), key=lambda row: (row.priority, row.next_attempt_at or now, row.id))
     if not rows:
         return []
     session.connection().execute(
@@ -170,12 +170,10 @@ def lease(
 def take_over(session: Session, delivery_id: str, now: datetime) -> None:
     """Label what a lost lease left behind, and put the mail where its policy says."""
     ledger.fence(session, delivery_id, "")
-    plan_next(session, delivery_id, now, verify_at=now)
+    plan_next(session, delivery_id, now)
 
 
-def plan_next(
-    session: Session, delivery_id: str, next_attempt_at: datetime, *, verify_at: datetime
-) -> None:
+def plan_next(session: Session, delivery_id: str, next_attempt_at: datetime) -> None:
     """Put a mail that is not leased any more where its recipients and its policy say."""
     delivery = session.exec(select(Delivery).where(Delivery.id == delivery_id)).one()
     states = _states(session, delivery_id)
@@ -184,10 +182,10 @@ def plan_next(
             case UnknownPolicy.AT_LEAST_ONCE:
                 ledger.reopen_unknown(session, delivery_id)
                 states = _states(session, delivery_id)
-            case UnknownPolicy.VERIFY:
-                delivery.verify_at = verify_at
             case UnknownPolicy.AT_MOST_ONCE:
                 delivery.held_reason = HELD_UNKNOWN
+            case UnknownPolicy.VERIFY:
+                pass  # who tends the Sent folder finds it
     delivery.leased_until = None
     if OPEN_STATES.intersection(states):
         # Those of unknown outcome do not keep the others waiting.
@@ -307,7 +305,7 @@ def _due(now: datetime) -> Any:
         col(Delivery.queued),
         col(Delivery.state) == MessageStatus.QUEUED,
         col(Delivery.held_reason).is_(None),
-        col(Delivery.next_attempt_at) <= now,
+        or_(col(Delivery.next_attempt_at).is_(None), col(Delivery.next_attempt_at) <= now),
     )
 
 

@@ -51,7 +51,6 @@ class Outcome:
         intended: Whether its intent stands in the ledger.
         next_attempt_at: When recipients that are still open are tried again; None = never.
         dsn: Why reports that were asked for were not asked of the server.
-        verify_at: When one of unknown outcome is looked for in the Sent folder.
     """
 
     mail: QueuedMail
@@ -61,7 +60,6 @@ class Outcome:
     started_at: datetime
     intended: bool
     next_attempt_at: datetime | None
-    verify_at: datetime
     dsn: str | None = None
 
     @property
@@ -182,7 +180,7 @@ def _end_carefully(session: Session, outcome: Outcome) -> None:
 
 def _plan(session: Session, outcome: Outcome) -> None:
     when = outcome.next_attempt_at or datetime.now(UTC)
-    queue.plan_next(session, outcome.mail.delivery_id, when, verify_at=outcome.verify_at)
+    queue.plan_next(session, outcome.mail.delivery_id, when)
 
 
 @dataclass(slots=True)

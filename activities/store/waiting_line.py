@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from activities.store.backlog import UNSETTLED
+from models.account import UnknownPolicy
 from models.base import Payload
 from models.delivery import MessageStatus
 from models.tables import AccountRow, Delivery, SlowDown
@@ -63,7 +64,7 @@ def waiting(
 def _why(row: Delivery, account: AccountRow, until: datetime | None) -> str | None:
     if row.held_reason:
         return f"a decision ({row.held_reason})"
-    if row.verify_at:
+    if row.state == MessageStatus.UNKNOWN and row.unknown_policy == UnknownPolicy.VERIFY:
         return "a look into the Sent folder"
     if account.paused_at:
         return "'account resume' (paused)"

@@ -147,7 +147,6 @@ class Lane:
             started_at=self._means.batches.started(mail),
             intended=self._means.batches.intended(mail),
             next_attempt_at=self._next_attempt(mail, progress.error, now),
-            verify_at=now,
             dsn=progress.dsn,
         )
         self._means.batches.end(outcome)

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from models.account import IncomingProtocol, LoginMethod, Security, UnknownPolicy
+from models.account import IncomingProtocol, LoginMethod, Security, SentCopyRule, UnknownPolicy
 from models.mailbox import FetchStrategy, Handling
+from models.provider import ProviderName
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,28 @@ def _flags() -> Iterator[Flag]:
         "unknown_policy",
         UnknownPolicy,
         "What to do when it is unknown whether the server took a mail.",
+        smtp,
+    )
+    yield Flag(
+        "--provider",
+        "provider",
+        ProviderName,
+        "Whose servers these are; by default told by the outgoing server's host.",
+        account,
+    )
+    yield Flag(
+        "--sent-copy",
+        "sent_copy",
+        SentCopyRule,
+        "Whether we put copies of sent mails into the Sent folder; 'auto' = unless the provider "
+        "does.",
+        smtp,
+    )
+    yield Flag(
+        "--sent-folder",
+        "sent_folder",
+        str,
+        "Folder of sent mails on a server that marks none as such.",
         smtp,
     )
     yield Flag("--imap-protocol", "incoming.protocol", IncomingProtocol, "Protocol.", imap)

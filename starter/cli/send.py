@@ -207,6 +207,7 @@ def show_sent(output: Output, result: SendEmailResult) -> None:
             "Message-ID": result.internet_message_id,
             "attempts": result.attempts,
             "sent": result.sent_at,
+            "copy in Sent": result.sent_copy,
             "error": f"{result.error.type}: {result.error.message}" if result.error else None,
             "not acknowledged": result.callbacks_failed,
         },

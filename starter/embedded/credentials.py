@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 DOMAIN = "demo.example"
 HOST = "127.0.0.1"
 ARCHIVE = "Archive"
+SENT = "Sent"
 """A folder every user has."""
 _FILE = "mailserver.json"
 

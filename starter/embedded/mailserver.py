@@ -35,7 +35,7 @@ from pymap.user import UserMetadata
 from pysasl.creds.server import ServerCredentials
 from pysasl.hashing import Cleartext
 
-from starter.embedded.credentials import ARCHIVE, DOMAIN, HOST, MailServerFacts
+from starter.embedded.credentials import ARCHIVE, DOMAIN, HOST, SENT, MailServerFacts
 
 _MAX_BYTES = 64 * 1024 * 1024
 
@@ -76,6 +76,7 @@ class _Mailboxes(Login):
         if key not in self._sets:
             mailboxes = self._sets[key] = MailboxSet()
             await mailboxes.add_mailbox(ARCHIVE)
+            await mailboxes.add_mailbox(SENT)
         return self._sets[key]
 
     async def authenticate(self, credentials: ServerCredentials) -> Identity:

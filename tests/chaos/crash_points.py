@@ -20,7 +20,7 @@ from activities.mail.imap_wire import Wire
 from activities.mail.smtp import ClientSession
 from activities.mail.smtp_wire import SmtpWire
 from activities.replication.fetching import Fetching
-from activities.store import inbox, ledger, mailboxes, outbox
+from activities.store import inbox, ledger, mailboxes, outbox, sent_copies
 from activities.store.content import ContentStore
 from tests.chaos.control import Control
 
@@ -89,6 +89,7 @@ _WRITES: dict[str, tuple[Any, str]] = {
     "mark_handled": (mailboxes, "mark_handled"),
     "settle": (mailboxes, "settle"),
     "close": (mailboxes, "end_retrieval"),
+    "sent_copy": (sent_copies, "settle"),
 }
 """Repository functions whose transactions have a point before and one after the commit."""
 

@@ -26,6 +26,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
+from activities.providers.registry import KNOWN, Providers
 from activities.store.accounts import Secrets
 from activities.store.assembly import Store, open_store
 from models.account import AccountSettings
@@ -81,9 +82,11 @@ class Connector:
 
     Args:
         settings: Its settings, address and namespace of Temporal included.
+        providers: What it knows of mail providers.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, providers: Providers = KNOWN) -> None:
+        self._providers = providers
         self.settings = settings
         self.store: Store = open_store(settings)
         self._thread = threading.Thread(target=self._run, name="connector", daemon=True)
@@ -115,7 +118,8 @@ class Connector:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with running(self.settings, self.store, await self.client()):
+        client = await self.client()
+        async with running(self.settings, self.store, client, providers=self._providers):
             self._ready.set()
             await self._stop.wait()
 

@@ -53,10 +53,9 @@ ARGUMENTS = {
     "exists": lambda m, s: m.exists(s),
     "move": lambda m, s: m.move([1], s),
     "append folder": lambda m, s: m.append(s, b"Subject: x\r\n\r\n"),
-    "append flag": lambda m, s: m.append("INBOX", b"Subject: x\r\n\r\n", (s,)),
-    "search folder": lambda m, s: m.search_message_id(s, "<a@b>"),
-    "search id": lambda m, s: m.search_message_id("INBOX", s),
-    "search id in brackets": lambda m, s: m.search_message_id("INBOX", f"<{s}>"),
+    "search folder": lambda m, s: m.find_by_message_id(s, "<a@b>"),
+    "search id": lambda m, s: m.find_by_message_id("INBOX", s),
+    "search id in brackets": lambda m, s: m.find_by_message_id("INBOX", f"<{s}>"),
 }
 
 

@@ -96,18 +96,19 @@ def test_mail_is_sent_and_retrieved_and_all_parts_stop(up: Up, tmp_path: Path) -
         *("--smtp-host", mail["host"], "--smtp-port", str(mail["smtp_port"])),
         *("--imap-host", mail["host"], "--imap-port", str(mail["imap_port"])),
         *("--smtp-security", "none", "--imap-security", "none", "--password-stdin"),
+        *("--sent-folder", "Sent"),
     ]
     who = ["--name", "Me", "--email", "me@demo.example"]
     up.run("account", "add", *who, *servers, stdin=mail["password"])
     assert up.run("account", "check", "Me")["ok"]
     folders = up.run("account", "folders", "Me")["folders"]
-    assert [folder["name"] for folder in folders] == ["INBOX", "Archive"]
+    assert [folder["name"] for folder in folders] == ["INBOX", "Archive", "Sent"]
 
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(400_000))
     letter = ["--to", "me@demo.example", "--subject", "One", "--text", "Hello"]
     sent = up.run("send", "--account", "Me", *letter, "--attach", str(large))
-    assert sent["status"] == "sent"
+    assert (sent["status"], sent["sent_copy"]) == ("sent", "filed")
     assert up.run("result", sent["workflow_id"]) == sent
     outside = up.run("send", "--account", "Me", "--to", "x@elsewhere.example", "--text", "x")
     assert outside["status"] == "failed"

@@ -65,7 +65,7 @@ def queued(database: Database, account_id: str, recipients: Sequence[str]) -> st
         message=EmailMessage.model_validate({"to": list(recipients), "content": "x"}),
     )
     mail = ComposedMail(
-        raw=b"Subject: x\r\n\r\nx\r\n",
+        raw=f"Message-ID: <{message_id}@example.org>\r\nSubject: x\r\n\r\nx\r\n".encode(),
         internet_message_id=f"<{message_id}@example.org>",
         envelope_from="sender@example.org",
         subject="x",

@@ -13,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.accounts import AccountActivities
 from activities.callbacks import CallbackActivities
 from activities.composing import ComposingActivities
+from activities.filing import FilingActivities
 from activities.mailbox import MailboxActivities
 from activities.ports import FetchedMail
 from activities.queueing import QueueActivities
@@ -26,6 +27,7 @@ _CLASSES = (
     AccountActivities,
     CallbackActivities,
     ComposingActivities,
+    FilingActivities,
     MailboxActivities,
     QueueActivities,
     ReadingActivities,

@@ -80,7 +80,6 @@ class Queue:
             "started_at": self.now,
             "intended": True,
             "next_attempt_at": self.now + MINUTE,
-            "verify_at": self.now,
         }
         return Outcome(mail=mail, **(given | changes))
 
@@ -246,7 +245,6 @@ class TestSettling:
         else:
             assert (row.state, line.status(delivery_id)) == ("unknown", "unknown")
         assert (row.held_reason is not None) == (policy is UnknownPolicy.AT_MOST_ONCE)
-        assert (row.verify_at is not None) == (policy is UnknownPolicy.VERIFY)
 
     def test_those_of_unknown_outcome_do_not_keep_the_others_waiting(self, line: Queue) -> None:
         delivery_id = line.put(["a@example.net", "b@example.net"])

@@ -98,6 +98,23 @@ for _policy, _case in {"verify": "unknown", "at_least_once": "unknown_sent_again
             return await stage.end(SEND, mail(account))
 
 
+@case("SendEmail/copy_filed")
+async def _copy_filed(stage: Stage) -> Run:
+    account, user = stage.account()
+    stage.dovecot.create_folder(user, "Sent")
+    return await stage.end(SEND, mail(account))
+
+
+for _provider, _case in {"gmail": "unknown_absent", "generic": "unknown_held"}.items():
+
+    @case(f"SendEmail/{_case}")
+    async def _looked_up(stage: Stage, provider: str = _provider) -> Run:
+        async with forgetful_server(losses=1) as port:
+            account, user = stage.account(outgoing=plain_server(port), provider=provider)
+            stage.dovecot.create_folder(user, "Sent")
+            return await stage.end(SEND, mail(account))
+
+
 @case("SendEmail/worker_stopped")
 async def _worker_stopped(stage: Stage) -> Run:
     connected = asyncio.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.providers.registry import PROFILES, Providers
 from activities.store.accounts import Secrets
 from activities.store.assembly import Store
 from models.account import AccountSettings
@@ -26,6 +27,8 @@ from tools.servers.process import LOOPBACK
 from worker import running
 
 CONSUMER = "consumer"
+IMPATIENT = Providers(replace(profile, sent_visible_seconds=0.5) for profile in PROFILES)
+"""Providers whose Sent folders show a mail at once."""
 Run = WorkflowHandle[Any, Any]
 
 
@@ -126,7 +129,8 @@ class Stage:
     async def replace_worker(self) -> None:
         """Stop our worker, whatever it is at, and start another one."""
         await self._worker.aclose()
-        await self._worker.enter_async_context(running(self.settings, self.store, self.client))
+        worker = running(self.settings, self.store, self.client, providers=IMPATIENT)
+        await self._worker.enter_async_context(worker)
 
 
 Case = Callable[[Stage], Awaitable[Run]]

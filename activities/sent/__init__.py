@@ -1,0 +1,1 @@
+"""What is done in the Sent folder: copies put there, and mails in doubt looked up."""
