@@ -21,8 +21,10 @@ from activities.accounts import AccountActivities
 from activities.callbacks import CallbackActivities
 from activities.composing import ComposingActivities
 from activities.errors import ErrorTranslation
+from activities.limits import SendingLimits
 from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
+from activities.mail.smtp_pool import SmtpPool
 from activities.mailbox import MailboxActivities
 from activities.ports import Metrics, Tracing
 from activities.reading import ReadingActivities
@@ -31,6 +33,8 @@ from activities.replication.opening import Opening
 from activities.replication.settling import Settling
 from activities.runs import TemporalRuns
 from activities.sending import SendingActivities
+from activities.slow_downs import SlowDowns
+from activities.store.aside import Aside
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.readers import Readers
@@ -81,6 +85,9 @@ async def running(
     readers = Readers(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
     transport = SmtpClient(metrics=metrics, tracing=tracing)
+    aside = Aside(store.database)
+    limits = SendingLimits(aside, settings)
+    pool = SmtpPool(transport, limits, SlowDowns(aside, settings))
     connector = ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing)
     composing = ComposingActivities(store.database, store.accounts, store.content, runs, settings)
     sending = SendingActivities(
@@ -89,7 +96,7 @@ async def running(
         readers,
         store.accounts,
         store.content,
-        transport,
+        pool,
         settings,
         metrics,
     )
@@ -184,6 +191,9 @@ async def running(
     }
     try:
         async with (
+            aside,
+            limits,
+            pool,
             health_served(settings.health_address, parts),
             backlog_watched(readers, metrics),
             crew.working(),

@@ -107,6 +107,9 @@ class AccountSettings(Request):
     """Further attempts after the first; 0 = none; absent = until ``give_up_after_seconds``."""
     give_up_after_seconds: int = Field(default=5 * 24 * 3600, ge=1, le=366 * 24 * 3600)
 
+    max_connections: int | None = Field(default=None, ge=1, le=1000)
+    """SMTP connections at once, over all workers; absent = what is known of the provider."""
+
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:
         if self.outgoing is None and self.incoming is None:

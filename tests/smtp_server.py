@@ -63,7 +63,10 @@ class Accepted:
 
 
 class SmtpServer:
-    """See the module. ``recipients``: a code or a whole reply line by address."""
+    """See the module. ``recipients``: a code or a whole reply line by address.
+
+    ``replies``: what is always said to a verb, or (".") to a mail, which is then not accepted.
+    """
 
     def __init__(
         self,

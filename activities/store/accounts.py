@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from activities.crypto.secretbox import SecretBox
 from activities.ports import Endpoint
 from activities.store.log import record
+from activities.store.scopes import account_scope
 from models.account import (
     AccountSettings,
     EmailAccount,
@@ -36,6 +37,8 @@ from models.tables import (
     PartRow,
     Rendition,
     Retrieval,
+    SendingSlot,
+    SlowDown,
     WebhookDelivery,
 )
 
@@ -116,6 +119,8 @@ class Accounts:
             delete(Rendition).where(col(Rendition.message_id).in_(messages)),
             delete(ContentRow).where(col(ContentRow.message_id).in_(messages)),
             delete(Message).where(col(Message.account_id) == row.id),
+            delete(SendingSlot).where(col(SendingSlot.scope) == account_scope(row.id)),
+            delete(SlowDown).where(col(SlowDown.scope) == account_scope(row.id)),
             delete(AccountRow).where(col(AccountRow.id) == row.id),
         ):
             session.connection().execute(statement)
@@ -147,7 +152,8 @@ class Accounts:
         account = _account(row)
         if account.outgoing is None:
             raise _incomplete("outgoing")
-        return account, self._endpoint(account.outgoing, row.outgoing_password)
+        endpoint = self._endpoint(account.outgoing, row.outgoing_password)
+        return account, replace(endpoint, max_connections=account.max_connections)
 
     def incoming(self, session: Session, reference: str) -> tuple[EmailAccount, Endpoint]:
         """The account and where to retrieve; raises ``AccountIncomplete`` without that side."""
