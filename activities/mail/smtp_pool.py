@@ -33,8 +33,6 @@ _TURN_SECONDS = 5.0
 _AFTER_YOU_SECONDS = 2.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
 """Between two questions to the store, in seconds."""
-_COME_BACK = (5.0, 15.0)
-"""When somebody who waited in vain should come again, in seconds."""
 
 
 @dataclass(slots=True)
@@ -129,12 +127,11 @@ class SmtpPool:
     # --- taking -----------------------------------------------------------------------------------
 
     async def _place(self, account_id: str, endpoint: Endpoint, patience: timedelta) -> Place:
-        deadline = time.monotonic() + patience.total_seconds()
         whose = (account_id, endpoint.host)
         line = self._lines.setdefault(whose, _Line())
         line.waiting += 1
         try:
-            place = await self._first_in(line, account_id, endpoint, deadline)
+            place = await self._first_in(line, account_id, endpoint, patience)
         finally:
             line.waiting -= 1
             if not line.waiting:
@@ -143,14 +140,14 @@ class SmtpPool:
         return place
 
     async def _first_in(
-        self, line: _Line, account_id: str, endpoint: Endpoint, deadline: float
+        self, line: _Line, account_id: str, endpoint: Endpoint, patience: timedelta
     ) -> Place:
-        key = Key.of(endpoint)
+        key, deadline = Key.of(endpoint), time.monotonic() + patience.total_seconds()
         try:
-            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+            async with asyncio.timeout(patience.total_seconds()):
                 await line.turn.acquire()
         except TimeoutError:
-            raise _limit(endpoint) from None
+            raise _limit(endpoint, patience) from None
         try:
             while True:
                 line.change.clear()
@@ -160,7 +157,7 @@ class SmtpPool:
                     return Place(account_id, endpoint.host, permit)
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    raise _limit(endpoint)
+                    raise _limit(endpoint, patience)
                 pause = min(remaining, max(line.ask_at - time.monotonic(), 0))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
@@ -195,7 +192,7 @@ class SmtpPool:
 
     async def _renewed(self, place: Place, endpoint: Endpoint, patience: timedelta) -> Place:
         self._used.discard(place)
-        await self._dispose(place)
+        await self._dispose(place, elsewhere=True)
         return await self._place(place.account_id, endpoint, patience)
 
     # --- giving back ------------------------------------------------------------------------------
@@ -265,10 +262,12 @@ class SmtpPool:
         task.add_done_callback(self._tasks.discard)
 
 
-def _limit(endpoint: Endpoint) -> ConnectorError:
+def _limit(endpoint: Endpoint, waited: timedelta) -> ConnectorError:
+    # Who waited in vain comes again after about as long, not all of them at once.
+    later = max(waited.total_seconds(), 1) * random.uniform(0.5, 1.5)  # noqa: S311
     return ConnectorError(
         ErrorType.CONNECTION_LIMIT,
         f"all connections that the account may have to {endpoint.host} are in use; nothing was "
         "tried. It is tried again.",
-        retry_after=timedelta(seconds=random.uniform(*_COME_BACK)),  # noqa: S311 - spreads load
+        retry_after=timedelta(seconds=later),
     )
