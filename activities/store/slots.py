@@ -67,10 +67,10 @@ def take(session: Session, scope: str, limit: int, owner: str, lease: timedelta)
     )
     if len(held) >= limit:  # also when a limit was lowered, and high numbers are still held
         return None
-    free = [number for number in range(limit) if number not in held]
-    # Not the lowest one: workers that come at the same moment would all wait for it.
-    random.shuffle(free)
-    for number in free:
+    # Upwards, as everybody: PostgreSQL locks the row of a failed compare-and-set too.
+    for number in range(limit):
+        if number in held:
+            continue
         if _compare_and_set(session, scope, number, owner, now, now + lease):
             return number
     return None
