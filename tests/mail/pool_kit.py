@@ -17,11 +17,17 @@ from activities.slow_downs import SlowDowns
 from activities.store.aside import Aside
 from activities.store.engine import Database
 from models.settings import Settings
+from tests.mail import smtp_kit
 from tests.mail.smtp_kit import MAIL, RCPT, SENDER
 from tests.smtp_server import SmtpServer
 
 PATIENCE = timedelta(seconds=10)
 PROFILE = replace(GENERIC, idle_seconds=60)
+
+
+def endpoint(port: int, **changes: Any) -> Endpoint:
+    """As that of the SMTP tests, but a busy machine is no fault of the server."""
+    return smtp_kit.endpoint(port, **({"timeout": timedelta(seconds=10)} | changes))
 
 
 @dataclass

@@ -23,8 +23,7 @@ from models.delivery import Phase
 from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
 from models.tables import SendingSlot, SlowDown
-from tests.mail.pool_kit import PATIENCE, commands, transact, working
-from tests.mail.smtp_kit import endpoint
+from tests.mail.pool_kit import PATIENCE, commands, endpoint, transact, working
 from tests.smtp_server import Fault, SmtpServer
 from tests.unit.store_kit import account_id, database
 
@@ -92,7 +91,7 @@ async def test_fifty_mails_at_once_over_three_connections(
 ) -> None:
     async with working(database) as worker, SmtpServer(delay_ms=(1, 5)) as server:
         crowd = Crowd(server)
-        target = endpoint(server.port, max_connections=3, timeout=timedelta(seconds=5))
+        target = endpoint(server.port, max_connections=3)
         replies = await asyncio.gather(*[worker.send(account_id, target) for _ in range(50)])
         assert crowd.stop() == 3
         assert all(reply.accepted for reply in replies)
@@ -108,7 +107,7 @@ async def test_two_workers_share_the_limit(database: Database, account_id: str) 
         SmtpServer(delay_ms=(1, 3)) as server,
     ):
         crowd = Crowd(server)
-        target = endpoint(server.port, max_connections=3, timeout=timedelta(seconds=5))
+        target = endpoint(server.port, max_connections=3)
         work = [w.send(account_id, target, patience=PATIENCE) for w in (one, two) * 15]
         replies = await asyncio.gather(*work)
         assert crowd.stop() <= 3
@@ -136,7 +135,7 @@ async def test_a_busy_worker_lets_another_one_have_its_turn(
         SmtpServer(delay_ms=(1, 3)) as server,
     ):
         crowd = Crowd(server)
-        target = endpoint(server.port, max_connections=1, timeout=timedelta(seconds=5))
+        target = endpoint(server.port, max_connections=1)
         stop = asyncio.Event()
 
         async def busy() -> None:
@@ -194,7 +193,7 @@ async def test_a_limit_of_the_host_is_for_all_accounts(database: Database, accou
         SmtpServer(delay_ms=(1, 3)) as server,
     ):
         crowd = Crowd(server)
-        target = endpoint(server.port, timeout=timedelta(seconds=5))
+        target = endpoint(server.port)
         accounts = [f"{account_id}-{number}" for number in range(6)]
         # An idle connection of one account makes room for another one's.
         replies = await asyncio.gather(*[worker.send(a, target) for a in accounts * 3])
@@ -210,7 +209,7 @@ async def test_the_profile_limits_an_account_that_sets_no_limit(
         working(database, connections_per_account=2) as worker,
         SmtpServer(delay_ms=(1, 3)) as server,
     ):
-        target = endpoint(server.port, timeout=timedelta(seconds=5))
+        target = endpoint(server.port)
         await asyncio.gather(*[worker.send(account_id, target) for _ in range(10)])
         assert len(server.connections) == 2
 

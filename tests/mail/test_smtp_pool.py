@@ -18,8 +18,8 @@ from activities.store.engine import Database
 from models.account import LoginMethod
 from models.delivery import Phase
 from models.errors import ErrorType
-from tests.mail.pool_kit import PATIENCE, Worker, commands, transact, working
-from tests.mail.smtp_kit import MAIL, RCPT, SENDER, basic, endpoint
+from tests.mail.pool_kit import PATIENCE, Worker, commands, endpoint, transact, working
+from tests.mail.smtp_kit import MAIL, RCPT, SENDER, basic
 from tests.smtp_server import Fault, SmtpServer
 from tests.unit.store_kit import account_id, database
 
