@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 import uuid
 from collections.abc import Callable
@@ -153,7 +152,7 @@ class SendingLimits:
     async def _keep_looking(self) -> None:
         """Learn which of the scopes that we have slots in are wanted by other workers."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+            await asyncio.sleep(_LOOK_SECONDS)
             scopes = {scope for scope, _ in self._held}
             with contextlib.suppress(ConnectorError):
                 self._wanted = scopes and await self._store.read(

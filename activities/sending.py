@@ -15,7 +15,7 @@ from sqlmodel import Session
 from temporalio import activity
 
 from activities.heartbeat import blocking_heartbeats, heartbeats
-from activities.ports import Endpoint, Metrics, SmtpConnections, SmtpSession
+from activities.ports import Endpoint, LeasedSession, Metrics, SmtpConnections
 from activities.store import ledger
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
@@ -125,9 +125,10 @@ class SendingActivities:
         return account_id, endpoint, self._content.read(session, content_key)[1]
 
     async def _transmit(
-        self, ticket: AttemptTicket, session: SmtpSession, raw: bytes, progress: Progress
+        self, ticket: AttemptTicket, session: LeasedSession, raw: bytes, progress: Progress
     ) -> None:
         try:
+            await session.open()
             await self._transaction.run(session, ticket, raw, progress)
         except ConnectorError as error:
             progress.failed(ticket, error)

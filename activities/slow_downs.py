@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from random import SystemRandom
 from typing import Any
 
 from activities.ports import Reply
@@ -26,6 +26,7 @@ _KNOWN_SECONDS = 1.0
 """How long what was read is taken for true; other workers may have been told more."""
 _MOST_KNOWN = 10_000
 _JITTER = 0.2
+_RANDOM = SystemRandom()
 _CODES = frozenset({421, 432, 450, 451, 452, 454})
 _CLOSING = 421
 _POLICY = "4.7."
@@ -105,7 +106,7 @@ class SlowDowns:
             until = datetime.now(UTC) + timedelta(seconds=max(self._growth.first, hint))
             strikes = known.strikes if known else 0
             self._note(scope, Pause(until, strikes, reply.code, reply.enhanced_code))
-        stretch = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load
+        stretch = _RANDOM.uniform(1 - _JITTER, 1 + _JITTER)
         self._store.later(
             self._strike(
                 scope,

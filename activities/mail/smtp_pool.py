@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from random import SystemRandom
 from typing import Any, Self
 
 from activities.mail.smtp import SmtpClient
@@ -26,6 +26,7 @@ from activities.providers.profile import Profile
 from activities.providers.registry import profile_of
 from models.errors import ConnectorError, ErrorType
 
+_RANDOM = SystemRandom()
 _SWEEP_SECONDS = 1.0
 _CLOSING_SECONDS = 1.0
 _TURN_SECONDS = 5.0
@@ -184,7 +185,7 @@ class SmtpPool:
         if permit is None:
             if self._profile(endpoint.host).connections_per_host is not None:
                 self._close_oldest(endpoint.host)  # another account's, perhaps
-            line.ask_at = time.monotonic() + line.pause * random.uniform(0.5, 1.5)  # noqa: S311
+            line.ask_at = time.monotonic() + line.pause * _RANDOM.uniform(0.5, 1.5)
             line.pause = min(line.pause * 1.5, _LAST_PAUSE)
         else:
             line.pause = _FIRST_PAUSE
@@ -264,7 +265,7 @@ class SmtpPool:
 
 def _limit(endpoint: Endpoint, waited: timedelta) -> ConnectorError:
     # Who waited in vain comes again after about as long, not all of them at once.
-    later = max(waited.total_seconds(), 1) * random.uniform(0.5, 1.5)  # noqa: S311
+    later = max(waited.total_seconds(), 1) * _RANDOM.uniform(0.5, 1.5)
     return ConnectorError(
         ErrorType.CONNECTION_LIMIT,
         f"all connections that the account may have to {endpoint.host} are in use; nothing was "

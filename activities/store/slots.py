@@ -8,9 +8,9 @@ seconds.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from random import SystemRandom
 
 from sqlalchemy import delete, or_, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -20,6 +20,7 @@ from sqlmodel import Session, col, select
 from models.tables import SendingSlot
 
 _WANTED = "wanted/"
+_RANDOM = SystemRandom()
 
 Slot = tuple[str, int]
 """Scope and number."""
@@ -132,7 +133,7 @@ def _want(session: Session, scope: str, owner: str, want: timedelta) -> None:
             or_(col(SendingSlot.owner) == owner, col(SendingSlot.leased_until) < now),
         )
     )
-    number = random.randrange(2**31)  # noqa: S311 - one that nobody else has
+    number = _RANDOM.randrange(2**31)  # one that nobody else has
     _compare_and_set(session, _WANTED + scope, number, owner, now, now + want)
 
 

@@ -77,6 +77,7 @@ def test_every_flag_arrives(cli: Cli) -> None:
         "--email": "all@firm.example",
         "--full-name": "All of us",
         "--max-send-attempts": "3",
+        "--max-connections": "4",
         "--give-up-after": "600",
         "--unknown-policy": "at_most_once",
         "--imap-protocol": "imap",
@@ -138,6 +139,7 @@ def test_every_flag_arrives(cli: Cli) -> None:
         },
         "unknown_policy": "at_most_once",
         "max_send_attempts": 3,
+        "max_connections": 4,
         "give_up_after_seconds": 600,
     }
 
