@@ -231,8 +231,13 @@ async def test_who_is_cancelled_while_waiting_keeps_nothing(
 ) -> None:
     async with working(database) as worker, SmtpServer() as server:
         target = endpoint(server.port, max_connections=2)
+
+        async def hold() -> None:
+            async with worker.pool.lease(account_id, target, PATIENCE):
+                await asyncio.sleep(60)
+
         for delay in (0.0, 0.001, 0.002, 0.003, 0.005, 0.01):
-            task = asyncio.create_task(worker.send(account_id, target))
+            task = asyncio.create_task(hold())
             await asyncio.sleep(delay)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
