@@ -22,8 +22,10 @@ from activities.callbacks import CallbackActivities
 from activities.composing import ComposingActivities
 from activities.errors import ErrorTranslation
 from activities.filing import FilingActivities
+from activities.limits import SendingLimits
 from activities.mail.imap import ImapConnector
 from activities.mail.smtp import SmtpClient
+from activities.mail.smtp_pool import SmtpPool
 from activities.mailbox import MailboxActivities
 from activities.ports import Metrics, Tracing
 from activities.providers.registry import KNOWN, Providers
@@ -36,6 +38,8 @@ from activities.runs import TemporalRuns
 from activities.sending import SendingActivities
 from activities.sent.copies import SentCopies
 from activities.sent.verification import Verification
+from activities.slow_downs import SlowDowns
+from activities.store.aside import Aside
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.readers import Readers
@@ -88,6 +92,9 @@ async def running(
     readers = Readers(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
     transport = SmtpClient(metrics=metrics, tracing=tracing)
+    aside = Aside(store.database)
+    limits = SendingLimits(aside, settings)
+    pool = SmtpPool(transport, limits, SlowDowns(aside, settings))
     connector = ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing)
     composing = ComposingActivities(
         store.database,
@@ -104,12 +111,12 @@ async def running(
         readers,
         store.accounts,
         store.content,
-        transport,
+        pool,
         settings,
         metrics,
     )
     drainer = Drainer(
-        committer, readers, store.accounts, store.content, transport, settings, metrics
+        committer, readers, store.accounts, store.content, pool, settings, metrics, providers
     )
     queueing = QueueActivities(drainer, committer, readers, store.accounts, settings)
     filing = FilingActivities(
@@ -215,6 +222,9 @@ async def running(
     }
     try:
         async with (
+            aside,
+            limits,
+            pool,
             health_served(settings.health_address, parts),
             backlog_watched(readers, metrics),
             crew.working(),

@@ -171,7 +171,10 @@ class ComposingActivities:
             max_retry_delay_seconds=settings.max_retry_delay_seconds,
             heartbeat_timeout_seconds=settings.heartbeat_timeout_seconds,
             # Every command has its own limit; this one only ends what none of them foresaw.
-            transmit_timeout_seconds=settings.final_reply_seconds + 600 + 1100 * timeout,
+            transmit_timeout_seconds=settings.connection_patience_seconds
+            + settings.final_reply_seconds
+            + 600
+            + 1100 * timeout,
             epoch=report.epoch,
             driver=driver,
             report=report if known.queued else None,

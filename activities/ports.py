@@ -38,6 +38,24 @@ class Endpoint:
     check_identity: bool
     ca_file: str | None = None
     """Extra trust anchors (PEM); None = the system's."""
+    max_connections: int | None = None
+    """Connections at once that the account grants itself; None = what its provider allows."""
+    credentials: CredentialSource | None = field(default=None, repr=False, compare=False)
+    """Where the secret comes from when it is none that stays: it goes before ``password``."""
+
+
+class CredentialSource(Protocol):
+    """Gives an access token (RFC 6749 §1.4), or whatever else is good for a while only."""
+
+    async def fresh(self, *, force: bool) -> SecretStr:
+        """Return one that is good now.
+
+        Args:
+            force: The last one was refused, whatever its expiry says: get another.
+
+        Raises:
+            ConnectorError: There is none to be had, for now or until a person acts.
+        """
 
 
 # --- SMTP ---------------------------------------------------------------------------------------
@@ -85,8 +103,13 @@ class SmtpSession(Protocol):
     ``phase`` always tells how far the current transaction got, also after an exception.
     """
 
-    phase: Phase
-    capabilities: frozenset[str]
+    @property
+    def phase(self) -> Phase:
+        """The last step that was begun."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """EHLO keywords in upper case, and AUTH=NAME for each way to log in."""
 
     @property
     def connected(self) -> bool:
@@ -134,6 +157,105 @@ class SmtpTransport(Protocol):
 
         Leaving says QUIT, or drops the connection when a transaction is unfinished.
         """
+
+
+class LeasedSession(SmtpSession, Protocol):
+    """The right to one connection for a while, good for one mail after another.
+
+    It connects when the first mail needs it (``open`` or ``envelope``), and again whenever the
+    connection is gone, was idle and is dead, or has carried its share of mails. A mail for which a
+    *kept* connection turns out to be dead at MAIL goes over a fresh one at once; after DATA has
+    begun nothing is repeated. Between two mails::
+
+        async with connections.lease(account_id, endpoint, patience) as session:
+            for mail in mails:
+                await session.ready()  # what this raises is no attempt of the mail
+                ...  # begin_attempt, envelope, body, intend_dot, end_of_data, end_attempt
+                if session.wanted:
+                    break  # leave, and take a lease again: it is first come, first served
+    """
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that can carry a further mail, as far as is known."""
+
+    @property
+    def mails(self) -> int:
+        """Mails (final replies) that the present connection has carried."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody else, here or in another worker, waits for such a connection."""
+
+    async def ready(self) -> None:
+        """Before a mail: whether it may be tried at all. Talks to no server.
+
+        Raises:
+            ConnectorError: ``SlowedDown``, or ``ConnectionLimit`` when the right has lapsed (this
+                worker was frozen) and cannot be had again. Both are no attempt.
+        """
+
+    async def open(self) -> None:
+        """Make sure of a live, logged-in connection; raises as ``SmtpTransport.session`` does."""
+
+
+class SmtpConnections(Protocol):
+    """Connections that are kept for the next mail, within the limits of accounts and hosts."""
+
+    def lease(
+        self, account_id: str, endpoint: Endpoint, patience: timedelta
+    ) -> AbstractAsyncContextManager[LeasedSession]:
+        """Take the right to one connection of the account; leaving gives it back.
+
+        Entering talks to no server.
+
+        Raises:
+            ConnectorError: ``ConnectionLimit`` when all were in use for all of ``patience``,
+                ``SlowedDown`` when the server asked for a pause: nothing was tried. Or what the
+                store or ``endpoint.credentials`` raised.
+        """
+
+
+class SendingLimits(Protocol):
+    """How many connections an account and a host may have, over all workers."""
+
+    async def take(self, account_id: str, endpoint: Endpoint) -> ConnectionPermit | None:
+        """The right to open a connection; None when all are taken."""
+
+    async def release(self, permit: ConnectionPermit) -> None:
+        """Give it back, once the connection is closed."""
+
+
+class ConnectionPermit(Protocol):
+    """The right to one connection, for as long as it is not lost."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether others may have it by now, because it could not be renewed in time."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether another worker waits for one like it."""
+
+    @property
+    def held_seconds(self) -> float:
+        """How long this worker has had it."""
+
+
+class SendingPauses(Protocol):
+    """Pauses that a server asks for, within an account or for all who come from here."""
+
+    async def check(self, account_id: str, host: str) -> None:
+        """Raise ``SlowedDown`` while account or host is paused."""
+
+    def asks_patience(self, host: str, phase: Phase, reply: Reply) -> bool:
+        """Whether a reply asks us to send more slowly."""
+
+    def heard(self, account_id: str, host: str, phase: Phase, reply: Reply) -> bool:
+        """Note a refusal; True when it asks for patience, which begins at once."""
+
+    def succeeded(self, account_id: str, host: str) -> None:
+        """Note that a mail was accepted: who was asked for patience has had it."""
 
 
 class SmtpFailure(ConnectorError):  # noqa: N818 (the contract speaks of failures)

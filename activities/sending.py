@@ -8,13 +8,14 @@ compose ─► begin_attempt ─► MAIL RCPT DATA body ─► intend_dot ─►
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from sqlmodel import Session
 from temporalio import activity
 
 from activities.heartbeat import blocking_heartbeats, heartbeats
-from activities.ports import Endpoint, Metrics, SmtpTransport
+from activities.ports import Endpoint, LeasedSession, Metrics, SmtpConnections
 from activities.store import ledger
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
@@ -26,7 +27,7 @@ from activities.transmitting.journal import LedgerJournal
 from activities.transmitting.transaction import Progress, Transaction
 from activities.unwatched import NO_METRICS
 from models.delivery import DeliveryReport, SettleInput, TakeOverInput, TransmitInput
-from models.errors import ConnectorError
+from models.errors import UNTRIED, ConnectorError
 from models.failure import Failure
 from models.ids import derived_id
 from models.names import ActivityName
@@ -45,7 +46,7 @@ class SendingActivities:
         readers: Readers,
         accounts: Accounts,
         content: ContentStore,
-        transport: SmtpTransport,
+        connections: SmtpConnections,
         settings: Settings,
         metrics: Metrics = NO_METRICS,
     ) -> None:
@@ -54,7 +55,8 @@ class SendingActivities:
         self._readers = readers
         self._accounts = accounts
         self._content = content
-        self._transport = transport
+        self._connections = connections
+        self._patience = timedelta(seconds=settings.connection_patience_seconds)
         self._transaction = Transaction(
             LedgerJournal(committer),
             timedelta(seconds=settings.final_reply_seconds),
@@ -64,16 +66,22 @@ class SendingActivities:
 
     @activity.defn(name=ActivityName.TRANSMIT)
     async def transmit_delivery(self, request: TransmitInput) -> DeliveryReport:
-        """One attempt to hand the mail to the server. Never repeated by Temporal."""
+        """One attempt to hand the mail to the server. Never repeated by Temporal.
+
+        It begins with the right to a connection: who waits for one has not tried anything.
+        """
         attempt_id = _attempt_id(request.delivery_id)
 
-        async with heartbeats():
+        async with heartbeats(), AsyncExitStack() as held:
             try:
-                endpoint, raw = await self._readers.read(
+                account_id, endpoint, raw = await self._readers.read(
                     lambda s: self._parcel(s, request.delivery_id)
                 )
+                session = await held.enter_async_context(
+                    self._connections.lease(account_id, endpoint, self._patience)
+                )
             except ConnectorError as error:
-                if error.temporary:
+                if error.temporary and error.type not in UNTRIED:
                     raise
                 return await self._report(request.delivery_id, Failure.of(error))
             ticket = await self._committer.commit(
@@ -85,7 +93,8 @@ class SendingActivities:
                 return await self._report(request.delivery_id, None)
             progress = Progress()
             try:
-                await self._transmit(ticket, endpoint, raw, progress)
+                await self._transmit(ticket, session, raw, progress)
+                await held.aclose()  # the next mail need not wait for our record of this one
             except BaseException:
                 # Told to stop, or a bug of ours: what the server said is written down first.
                 await asyncio.shield(self._record(ticket, progress))
@@ -109,18 +118,18 @@ class SendingActivities:
             ledger.close(session, request.delivery_id, request.error, cancelled=request.cancelled)
             return ledger.report(session, request.delivery_id, request.error)
 
-    def _parcel(self, session: Session, delivery_id: str) -> tuple[Endpoint, bytes]:
-        """Where a delivery goes, and its bytes."""
+    def _parcel(self, session: Session, delivery_id: str) -> tuple[str, Endpoint, bytes]:
+        """Account of a delivery, where it goes, and its bytes."""
         account_id, content_key = ledger.parcel_of(session, delivery_id)
         _, endpoint = self._accounts.outgoing(session, account_id)
-        return endpoint, self._content.read(session, content_key)[1]
+        return account_id, endpoint, self._content.read(session, content_key)[1]
 
     async def _transmit(
-        self, ticket: AttemptTicket, endpoint: Endpoint, raw: bytes, progress: Progress
+        self, ticket: AttemptTicket, session: LeasedSession, raw: bytes, progress: Progress
     ) -> None:
         try:
-            async with self._transport.session(endpoint) as session:
-                await self._transaction.run(session, ticket, raw, progress)
+            await session.open()
+            await self._transaction.run(session, ticket, raw, progress)
         except ConnectorError as error:
             progress.failed(ticket, error)
 

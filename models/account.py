@@ -127,6 +127,9 @@ class AccountSettings(Request):
     ) = None
     """Folder of sent mails on a server that marks none as such (RFC 6154)."""
 
+    max_connections: int | None = Field(default=None, ge=1, le=1000)
+    """SMTP connections at once, over all workers; absent = what is known of the provider."""
+
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:
         if self.outgoing is None and self.incoming is None:

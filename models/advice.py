@@ -120,6 +120,15 @@ ADVICE: dict[ErrorType, Advice] = {
         "the mail was not sent before its `expires_at`; nothing was sent after it",
         "queue it again if it is still wanted",
     ),
+    ErrorType.CONNECTION_LIMIT: Advice(
+        "all connections that the account or its server may have are in use",
+        "nothing, it is tried again and counts as no attempt; more of them: "
+        "`account edit --max-connections`",
+    ),
+    ErrorType.SLOWED_DOWN: Advice(
+        "the server asked us to send more slowly",
+        "nothing: sending goes on after the pause, which counts as no attempt",
+    ),
     ErrorType.FOLDER_NOT_FOUND: Advice(
         "the folder does not exist on the server",
         "create it, or correct its name",

@@ -49,6 +49,8 @@ class ErrorType(StrEnum):
     LEASE_LOST = "LeaseLost"
     STATE_CONFLICT = "StateConflict"
     EXPIRED = "Expired"
+    CONNECTION_LIMIT = "ConnectionLimit"
+    SLOWED_DOWN = "SlowedDown"
     # Mailboxes
     FOLDER_NOT_FOUND = "FolderNotFound"
     MAILBOX_BUSY = "MailboxBusy"
@@ -74,11 +76,16 @@ TEMPORARY: frozenset[ErrorType] = frozenset(
         ErrorType.CONNECTION_LOST,
         ErrorType.SERVER_UNAVAILABLE,
         ErrorType.PROTOCOL_VIOLATION,
+        ErrorType.CONNECTION_LIMIT,
+        ErrorType.SLOWED_DOWN,
         ErrorType.MAILBOX_BUSY,
         ErrorType.STORE_UNAVAILABLE,
     }
 )
 """Types for which the same request may succeed later. All others are permanent."""
+
+UNTRIED: frozenset[ErrorType] = frozenset({ErrorType.CONNECTION_LIMIT, ErrorType.SLOWED_DOWN})
+"""Types that say that nothing was tried: no server was asked, and no attempt counts."""
 
 PERMANENT: tuple[str, ...] = tuple(sorted(t.value for t in ErrorType if t not in TEMPORARY))
 """Type names for ``RetryPolicy.non_retryable_error_types`` (Temporal compares exact names)."""

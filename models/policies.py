@@ -146,6 +146,12 @@ def doubling(first_seconds: float, last_seconds: float = 3600.0) -> list[float]:
     return gaps
 
 
+WAITS_SECONDS: tuple[float, ...] = (1, 2, 5, 10, 20, 40, 80, 160, 300)
+"""Gaps between two looks for a free connection, or for the end of a pause, that fail in a row; the
+hint that comes with the failure is longer at first. They bound the history of a mail that waits.
+"""
+
+
 def next_send_delay(
     attempts: int,
     delays: Sequence[float],

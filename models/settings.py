@@ -91,6 +91,15 @@ class Settings(BaseSettings):
     crypto_concurrency: int = Field(default=4, ge=1)
     """Compositions (threads) at once per worker."""
 
+    connection_patience_seconds: float = Field(default=10, ge=0, le=600)
+    """How long a transmission waits for a free connection before the mail is put off."""
+    slot_lease_seconds: float = Field(default=30, gt=0)
+    """Time after which the connections of a worker that died are free for others."""
+    slow_down_seconds: float = Field(default=30, gt=0)
+    """First pause when a server asks us to slow down; each further one is twice as long."""
+    max_slow_down_seconds: float = Field(default=1800, gt=0)
+    """Longest pause that a server's wish to slow down leads to."""
+
     webhook_concurrency: int = Field(default=50, ge=1)
     """Webhook requests at once per worker."""
     webhook_timeout_seconds: float = Field(default=30, gt=0, le=600)

@@ -48,7 +48,10 @@ class _GoneError(Exception):
 
 
 class Connection:
-    """One client: ``raw`` is what it sent in clear or decrypted, ``commands`` its command lines."""
+    """One client: ``raw`` is what it sent in clear or decrypted, ``commands`` its command lines.
+
+    ``replies`` go before those of the server; an empty one is silence.
+    """
 
     def __init__(
         self, server: SmtpServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -56,6 +59,7 @@ class Connection:
         self.raw = bytearray()
         self.commands: list[str] = []
         self.over_tls = False
+        self.replies: dict[str, str] = {}
         self.ended: str | None = None
         self._server, self._reader, self._writer = server, reader, writer
         self._buffer = bytearray()
@@ -71,6 +75,10 @@ class Connection:
             self.ended = self.ended or "gone"
         finally:
             self._writer.transport.abort()
+
+    def cut(self) -> None:
+        """Close the connection, as a server does that has waited for long enough."""
+        self._writer.close()
 
     async def _talk(self) -> None:
         if await self._faulty("connect"):
@@ -88,8 +96,9 @@ class Connection:
             stage = "ehlo" if verb == "HELO" else verb.lower()
             if stage in REFUSALS and await self._faulty(stage):
                 continue
-            if verb in self._server.replies:
-                await self._say(self._server.replies[verb])
+            if (text := self._canned(verb)) is not None:
+                if text:
+                    await self._say(text)
             elif handler is None:
                 await self._say("500 5.5.1 unknown command")
             else:
@@ -169,6 +178,8 @@ class Connection:
         self._sender, self._rcpts = None, []
         if content is None or await self._faulty("after_dot"):
             return
+        if (text := self._canned(".")) is not None:
+            return await self._say(text)
         way = self._server.fault("reply")
         if way not in ("4xx", "5xx"):
             self._server.accept(sender, rcpts, content)
@@ -220,6 +231,9 @@ class Connection:
             self._buffer.clear()
         self._buffer += data[end + 5 :]
         return None if refused else bytes(data[: end + 2].replace(b"\r\n..", b"\r\n.")[2:])
+
+    def _canned(self, verb: str) -> str | None:
+        return self.replies.get(verb, self._server.replies.get(verb))
 
     async def _fill(self) -> None:
         data = await self._reader.read(65536)

@@ -68,6 +68,7 @@ class SmtpServer:
 
     ``body_after``: octets of the content before stage ``body``. ``buffer``: octets that the kernel
     keeps for a server that does not read (SO_RCVBUF). ``struck`` is set by the first fault.
+    ``replies``: what is always said to a verb, or (".") to a mail, which is then not accepted.
     """
 
     def __init__(

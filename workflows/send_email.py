@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
         WatchInput,
         WatchResult,
     )
-    from models.errors import ErrorType
+    from models.errors import UNTRIED, ErrorType
     from models.failure import Failure
     from models.ids import chain_of, message_id_for_run
     from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
@@ -130,17 +130,24 @@ class SendEmailWorkflow:
             if workflow.now() >= plan.expires_at:
                 self._expired = True
                 return None
+        waits = 0
         while True:
             report = self._report = await self._attempt(plan)
             if report.status is MessageStatus.UNKNOWN:
                 report = self._report = await self._verify(plan, report)
             if not report.open or (report.error and not report.error.temporary):
                 return report
-            if plan.max_attempts is not None and report.attempts >= plan.max_attempts:
+            untried = report.error is not None and report.error.type in UNTRIED
+            waits = waits + 1 if untried else 0
+            if (
+                plan.max_attempts is not None
+                and report.attempts >= plan.max_attempts
+                and not untried
+            ):
                 return report
             delay = policies.next_send_delay(
-                max(report.attempts, 1),
-                plan.retry_delays_seconds,
+                waits or max(report.attempts, 1),
+                policies.WAITS_SECONDS if untried else plan.retry_delays_seconds,
                 jitter=plan.retry_jitter,
                 cap=plan.max_retry_delay_seconds,
                 hint=report.retry_after_seconds,

@@ -71,9 +71,8 @@ class SmtpClient:
         Raises:
             SmtpFailure: Something of that failed; its phase says what.
         """
-        session = ClientSession(endpoint, self._ehlo_name, self._metrics, self._tracing)
+        session = await self.open(endpoint)
         try:
-            await session.open()
             yield session
             await session.leave()
         except Exception:
@@ -81,6 +80,19 @@ class SmtpClient:
             raise
         finally:  # also when cancelled: then there is no time for courtesies
             session.abort()
+
+    async def open(self, endpoint: Endpoint) -> ClientSession:
+        """The same for who ends it himself, by ``leave`` or ``abort``."""
+        session = ClientSession(endpoint, self._ehlo_name, self._metrics, self._tracing)
+        try:
+            await session.open()
+        except Exception:
+            await session.leave()
+            raise
+        except BaseException:
+            session.abort()
+            raise
+        return session
 
 
 class ClientSession:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from activities.crypto.secretbox import SecretBox
 from activities.ports import Endpoint
 from activities.store.log import record
+from activities.store.scopes import account_scope
 from models.account import (
     AccountSettings,
     EmailAccount,
@@ -37,6 +38,8 @@ from models.tables import (
     PartRow,
     Rendition,
     Retrieval,
+    SendingSlot,
+    SlowDown,
     WebhookDelivery,
 )
 
@@ -117,6 +120,8 @@ class Accounts:
             delete(Rendition).where(col(Rendition.message_id).in_(messages)),
             delete(ContentRow).where(col(ContentRow.message_id).in_(messages)),
             delete(Message).where(col(Message.account_id) == row.id),
+            delete(SendingSlot).where(col(SendingSlot.scope) == account_scope(row.id)),
+            delete(SlowDown).where(col(SlowDown.scope) == account_scope(row.id)),
             delete(AccountRow).where(col(AccountRow.id) == row.id),
         ):
             session.connection().execute(statement)
@@ -162,7 +167,8 @@ class Accounts:
         account = _account(row)
         if account.outgoing is None:
             raise _incomplete("outgoing")
-        return account, self._endpoint(account.outgoing, row.outgoing_password)
+        endpoint = self._endpoint(account.outgoing, row.outgoing_password)
+        return account, replace(endpoint, max_connections=account.max_connections)
 
     def incoming(self, session: Session, reference: str) -> tuple[EmailAccount, Endpoint]:
         """The account and where to retrieve; raises ``AccountIncomplete`` without that side."""
@@ -171,11 +177,6 @@ class Accounts:
         if account.incoming is None:
             raise _incomplete("incoming")
         return account, self._endpoint(account.incoming, row.incoming_password)
-
-    def outgoing_host(self, session: Session, reference: str) -> str:
-        """Host of the account's outgoing server; empty without one."""
-        outgoing = _account(self._row(session, reference)).outgoing
-        return outgoing.host if outgoing else ""
 
     def _row(self, session: Session, reference: str) -> AccountRow:
         by_id = session.exec(select(AccountRow).where(AccountRow.id == reference)).one_or_none()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -54,6 +55,9 @@ class Database:
             json_serializer=lambda value: to_json(value).decode(),
             json_deserializer=from_json,
         )
+        # SQLite lets writers wait by sleeping, ever longer, and wakes none of them: within one
+        # process they take turns instead.
+        self._turn: AbstractContextManager[Any] = Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             # A read must not take the write lock; a write takes it at once, so that it waits
             # instead of failing half-way when it turns from reader to writer.
@@ -69,7 +73,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction: committed when the block ends, rolled back when it raises."""
-        with translated(), Session(self.engine, expire_on_commit=False) as session:
+        with translated(), self._turn, Session(self.engine, expire_on_commit=False) as session:
             with session.begin():
                 yield session
             tallies.tell(session, self._metrics)

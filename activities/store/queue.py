@@ -63,26 +63,29 @@ class QueuedMail(AttemptTicket):
     """Whether an earlier attempt may have reached somebody: its verdicts need a closer look."""
 
 
-def account_scope(account_id: str) -> str:
-    """Scope of pauses and slots of an account."""
-    return f"account/{account_id}"
+def back_off_scope(account_id: str) -> str:
+    """Scope of the queue's own pauses: a mail that somebody waits for is tried all the same."""
+    return f"queue/{account_id}"
 
 
 def due_accounts(session: Session, now: datetime) -> list[str]:
     """Ids of accounts with mail to send now; not of those that are paused, parked or slowed."""
     slowed = select(SlowDown.scope).where(
-        col(SlowDown.scope) == "account/" + col(AccountRow.id), col(SlowDown.until) > now
+        or_(
+            col(SlowDown.scope) == "queue/" + col(AccountRow.id),
+            col(SlowDown.scope) == "account/" + col(AccountRow.id),
+        ),
+        col(SlowDown.until) > now,
     )
-    due = select(Delivery.id).where(
-        col(Delivery.account_id) == col(AccountRow.id), _due(now) | _expired(now)
-    )
+    mine = select(Delivery.id).where(col(Delivery.account_id) == col(AccountRow.id))
     return list(
         session.exec(
             select(AccountRow.id)
             .where(
                 col(AccountRow.paused_at).is_(None),
                 or_(col(AccountRow.parked_at).is_(None), col(AccountRow.parked_at) < now - _PROBE),
-                exists(due),
+                # Two questions, for each of which an index has the answer.
+                or_(exists(mine.where(_due(now))), exists(mine.where(_expired(now)))),
                 ~exists(slowed),
             )
             .order_by(col(AccountRow.id))
@@ -282,7 +285,7 @@ def back_off(
     session: Session, account_id: str, delays: Sequence[float], now: datetime, hint: float | None
 ) -> None:
     """Leave an account alone whose server cannot be reached; longer each time in a row."""
-    scope = account_scope(account_id)
+    scope = back_off_scope(account_id)
     row = session.get(SlowDown, scope) or SlowDown(scope=scope, until=now)
     if row.strikes and row.until > now:
         return  # another connection has just found the same
@@ -296,7 +299,7 @@ def reached(session: Session, account_id: str) -> None:
     """Note that an account's server can be reached and takes our login."""
     unpark(session, account_id)
     session.connection().execute(
-        delete(SlowDown).where(col(SlowDown.scope) == account_scope(account_id))
+        delete(SlowDown).where(col(SlowDown.scope) == back_off_scope(account_id))
     )
 
 

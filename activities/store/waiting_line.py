@@ -37,7 +37,7 @@ def waiting(
     query = (
         select(Delivery, AccountRow, SlowDown.until)
         .join(AccountRow, col(AccountRow.id) == col(Delivery.account_id))
-        .join(SlowDown, col(SlowDown.scope) == "account/" + col(Delivery.account_id), isouter=True)
+        .join(SlowDown, col(SlowDown.scope) == "queue/" + col(Delivery.account_id), isouter=True)
         .where(col(Delivery.state).in_([status] if status else UNSETTLED))
         .order_by(col(Delivery.priority), col(Delivery.next_attempt_at), col(Delivery.id))
         .limit(limit)

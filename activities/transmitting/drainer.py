@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlmodel import Session
 
-from activities.ports import Metrics, SmtpTransport
-from activities.providers.registry import profile_of
+from activities.ports import Metrics, SmtpConnections
+from activities.providers.registry import KNOWN, Providers
 from activities.store import queue
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
@@ -37,17 +37,19 @@ class Drainer:
         readers: Readers,
         accounts: Accounts,
         content: ContentStore,
-        transport: SmtpTransport,
+        connections: SmtpConnections,
         settings: Settings,
         metrics: Metrics = NO_METRICS,
+        providers: Providers = KNOWN,
     ) -> None:
         self._committer = committer
         self._readers = readers
         self._accounts = accounts
         self._content = content
-        self._transport = transport
+        self._connections = connections
         self._settings = settings
         self._metrics = metrics
+        self._providers = providers
 
     async def drain(
         self, owner: str, *, account_id: str | None, limit: int | None, stopping: asyncio.Event
@@ -66,7 +68,7 @@ class Drainer:
             readers=self._readers,
             accounts=self._accounts,
             content=self._content,
-            transport=self._transport,
+            connections=self._connections,
             transaction=Transaction(
                 batches,
                 timedelta(seconds=self._settings.final_reply_seconds),
@@ -127,17 +129,15 @@ class Drainer:
             if room <= 0:
                 return
             room -= 1
-            profile = profile_of(await self._host(account_id))
-            lane = Lane(
-                account_id,
-                means,
-                connections=min(profile.connections_per_account, self._settings.queue_connections),
-                mails_per_connection=profile.mails_per_connection,
-            )
+            limit = await self._limit(account_id)
+            lane = Lane(account_id, means, connections=limit)
             lanes[asyncio.create_task(lane.run())] = lane
 
-    async def _host(self, account_id: str) -> str:
-        return await self._readers.read(lambda s: self._accounts.outgoing_host(s, account_id))
+    async def _limit(self, account_id: str) -> int:
+        """Connections at once for an account's queued mail."""
+        account = await self._readers.read(lambda s: self._accounts.get(s, account_id))
+        allowed = account.max_connections or self._providers.of(account).connections_per_account
+        return min(allowed, self._settings.queue_connections)
 
     @asynccontextmanager
     async def _renewed(self, owner: str) -> AsyncIterator[None]:

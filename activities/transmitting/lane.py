@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlmodel import Session
 
-from activities.ports import Endpoint, SmtpSession, SmtpTransport
+from activities.ports import Endpoint, LeasedSession, SmtpConnections
 from activities.store import ledger, queue
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
@@ -23,10 +23,13 @@ from activities.transmitting.batches import Batches
 from activities.transmitting.transaction import Progress, Transaction
 from models import policies
 from models.delivery import OPEN_STATES, MessageStatus, Phase
-from models.errors import ConnectorError
+from models.errors import UNTRIED, ConnectorError
 from models.failure import Failure
 from models.settings import Settings
 
+_MORE = timedelta(seconds=1)
+_SHARE = 20
+"""Mails that one lease of a connection is good for, although somebody else waits for it."""
 CHUNK = 100
 """Mails leased at once."""
 
@@ -40,7 +43,7 @@ class Means:
     readers: Readers
     accounts: Accounts
     content: ContentStore
-    transport: SmtpTransport
+    connections: SmtpConnections
     transaction: Transaction[QueuedMail]
     batches: Batches
     settings: Settings
@@ -58,17 +61,14 @@ class Lane:
         account_id: Whose mail.
         means: How.
         connections: Connections at once, at most.
-        mails_per_connection: Mails after which a connection is closed.
     """
 
-    def __init__(
-        self, account_id: str, means: Means, *, connections: int, mails_per_connection: int
-    ) -> None:
+    def __init__(self, account_id: str, means: Means, *, connections: int) -> None:
         self.account_id = account_id
         self.counts: Counter[str] = Counter()
         self._means = means
         self._connections = connections
-        self._mails_per_connection = mails_per_connection
+        self._patience = timedelta(seconds=means.settings.connection_patience_seconds)
         self._mails: deque[QueuedMail] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._empty = False
@@ -88,8 +88,10 @@ class Lane:
             await self._fill()
             count = min(self._connections, len(self._mails))
             async with asyncio.TaskGroup() as group:
-                for _ in range(count):
-                    group.create_task(self._connection(endpoint))
+                for number in range(count):
+                    # One connection is worth waiting for; more of them only if they are free.
+                    patience = _MORE if number else self._patience
+                    group.create_task(self._connection(endpoint, patience))
         finally:
             await asyncio.shield(self._give_back())
 
@@ -98,27 +100,40 @@ class Lane:
 
     # --- connections ------------------------------------------------------------------------------
 
-    async def _connection(self, endpoint: Endpoint) -> None:
-        mail = await self._next()
-        while mail is not None:
-            sent = 0
+    async def _connection(self, endpoint: Endpoint, patience: timedelta) -> None:
+        while (mail := await self._next()) is not None:
+            # Not tried until there is a connection; whoever is quicker may take it.
+            self._mails.appendleft(mail)
             try:
-                async with self._means.transport.session(endpoint) as session:
-                    await self._note_reached()
-                    while mail is not None and session.connected:
-                        current, mail = mail, None
-                        await self._send(session, current)
-                        sent += 1
-                        mail = await self._next()
-                        if sent >= self._mails_per_connection:
-                            break
+                async with self._means.connections.lease(
+                    self.account_id, endpoint, patience
+                ) as session:
+                    await self._send_all(session)
             except ConnectorError as error:
-                if mail is None:
-                    continue  # on leaving; every mail's fate is settled
-                await self._unreachable(mail, error)
+                # No connection is free, or the server wants a pause: that is no attempt.
+                if error.type not in UNTRIED:
+                    raise
                 return
 
-    async def _send(self, session: SmtpSession, mail: QueuedMail) -> None:
+    async def _send_all(self, session: LeasedSession) -> None:
+        """Send one mail after the other; a share of them, when others wait for the connection."""
+        sent = 0
+        while not (session.wanted and sent >= _SHARE) and (mail := await self._next()) is not None:
+            sent += 1
+            try:
+                await session.ready()
+            except ConnectorError:
+                self._mails.appendleft(mail)
+                raise
+            try:
+                await session.open()
+            except ConnectorError as error:
+                await self._unreachable(mail, error)
+                return
+            await self._note_reached()
+            await self._send(session, mail)
+
+    async def _send(self, session: LeasedSession, mail: QueuedMail) -> None:
         means, progress = self._means, Progress()
         means.batches.begin(mail)
         try:

@@ -68,6 +68,13 @@ def _flags() -> Iterator[Flag]:
         "--give-up-after", "give_up_after_seconds", int, "Seconds until a mail is given up.", smtp
     )
     yield Flag(
+        "--max-connections",
+        "max_connections",
+        int,
+        "Connections at once, over all workers; by default what the provider is known to allow.",
+        smtp,
+    )
+    yield Flag(
         "--unknown-policy",
         "unknown_policy",
         UnknownPolicy,

@@ -46,6 +46,8 @@ TASK_TIMEOUT = timedelta(seconds=3)
 _SETTINGS: dict[str, object] = {
     "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
     "retry_delays_seconds": [0.3, 0.6, 1.0],
+    "slot_lease_seconds": 3,
+    "slow_down_seconds": 0.3,
     "mailbox_busy_seconds": 10,
     "smtp_concurrency": 20,
     "imap_concurrency": 4,

@@ -178,6 +178,7 @@ def connector_settings(
         "temporal_address": address,
         "temporal_namespace": namespace,
         "retry_delays_seconds": [0.3],
+        "slow_down_seconds": 0.3,
         "mailbox_busy_seconds": 0,
         "shutdown_seconds": 1,
         **stores.fresh(),

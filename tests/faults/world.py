@@ -16,10 +16,14 @@ from sqlmodel import Session, select
 from temporalio.testing import ActivityEnvironment
 
 from activities.composing import ComposingActivities
+from activities.limits import SendingLimits
 from activities.mail.smtp import SmtpClient
+from activities.mail.smtp_pool import SmtpPool
 from activities.ports import RunState
 from activities.sending import SendingActivities
+from activities.slow_downs import SlowDowns
 from activities.store.accounts import Secrets
+from activities.store.aside import Aside
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.content import ATTACHMENT, Piece
@@ -59,6 +63,9 @@ class World:
             data_dir=folder / "data",
             ca_file=self._failing.ca_file,
             final_reply_seconds=PATIENCE_SECONDS,
+            # A pause of the host would be one for every cell.
+            slow_down_seconds=0.001,
+            max_slow_down_seconds=0.001,
         )
         self._store: Store = open_store(self._settings)
         self._readers = Readers(self._store.database)
@@ -147,16 +154,20 @@ class World:
             if cell.stage == "before_dot"
             else Committer(database)
         )
+        aside = Aside(database)
+        limits = SendingLimits(aside, self._settings)
+        pool = SmtpPool(SmtpClient(), limits, SlowDowns(aside, self._settings))
         try:
-            yield SendingActivities(
-                database,
-                committer,
-                self._readers,
-                self._store.accounts,
-                self._store.content,
-                SmtpClient(),
-                self._settings,
-            )
+            async with aside, limits, pool:
+                yield SendingActivities(
+                    database,
+                    committer,
+                    self._readers,
+                    self._store.accounts,
+                    self._store.content,
+                    pool,
+                    self._settings,
+                )
         finally:
             await asyncio.to_thread(committer.close)
 

@@ -77,6 +77,7 @@ def test_every_flag_arrives(cli: Cli) -> None:
         "--email": "all@firm.example",
         "--full-name": "All of us",
         "--max-send-attempts": "3",
+        "--max-connections": "4",
         "--give-up-after": "600",
         "--unknown-policy": "at_most_once",
         "--provider": "gmail",
@@ -144,6 +145,7 @@ def test_every_flag_arrives(cli: Cli) -> None:
         "sent_copy": "always",
         "sent_folder": "Gesendet",
         "max_send_attempts": 3,
+        "max_connections": 4,
         "give_up_after_seconds": 600,
     }
 
