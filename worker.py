@@ -37,6 +37,7 @@ from activities.replication.settling import Settling
 from activities.runs import TemporalRuns
 from activities.sending import SendingActivities
 from activities.sent.copies import SentCopies
+from activities.sent.tending import Tending
 from activities.sent.verification import Verification
 from activities.slow_downs import SlowDowns
 from activities.store.aside import Aside
@@ -119,10 +120,9 @@ async def running(
         committer, readers, store.accounts, store.content, pool, settings, metrics, providers
     )
     queueing = QueueActivities(drainer, committer, readers, store.accounts, settings)
-    filing = FilingActivities(
-        Verification(store.database, store.accounts, connector, providers),
-        SentCopies(store.database, store.accounts, store.content, connector),
-    )
+    verification = Verification(store.database, store.accounts, connector, providers)
+    copies = SentCopies(store.database, store.accounts, store.content, connector)
+    filing = FilingActivities(verification, copies, Tending(store.database, verification, copies))
     mailbox = MailboxActivities(
         store.database,
         store.accounts,
@@ -185,6 +185,7 @@ async def running(
                 mailbox.list_folders,
                 accounts.check_incoming,
                 filing.verify_delivery,
+                filing.tend_sent_folder,
                 filing.file_sent_copies,
             ],
             settings.imap_concurrency,

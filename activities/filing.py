@@ -6,9 +6,11 @@ from temporalio import activity
 
 from activities.heartbeat import blocking_heartbeats
 from activities.sent.copies import SentCopies
+from activities.sent.tending import Tending
 from activities.sent.verification import Verification
 from models.delivery import FileSentCopiesInput, FileSentCopiesResult, VerifyInput, VerifyResult
 from models.names import ActivityName
+from models.queue import TendSentFolderInput
 
 _TRIES = 4
 """Then a copy that could not be filed has failed; whoever sent the mail is waiting."""
@@ -17,9 +19,10 @@ _TRIES = 4
 class FilingActivities:
     """The last activities of ``SendEmail``; who drains the queue uses them as well."""
 
-    def __init__(self, verification: Verification, copies: SentCopies) -> None:
+    def __init__(self, verification: Verification, copies: SentCopies, tending: Tending) -> None:
         self._verification = verification
         self._copies = copies
+        self._tending = tending
 
     @activity.defn(name=ActivityName.VERIFY, no_thread_cancel_exception=True)
     def verify_delivery(self, request: VerifyInput) -> VerifyResult:
@@ -35,3 +38,9 @@ class FilingActivities:
                 return FileSentCopiesResult(copies=self._copies.give_up(request.delivery_ids))
             last = activity.info().attempt >= _TRIES
             return FileSentCopiesResult(copies=self._copies.file(request.delivery_ids, last=last))
+
+    @activity.defn(name=ActivityName.TEND_SENT_FOLDER, no_thread_cancel_exception=True)
+    def tend_sent_folder(self, request: TendSentFolderInput) -> None:
+        """File copies of an account's queued mail, and look its unknown outcomes up."""
+        with blocking_heartbeats():
+            self._tending.tend(request.account_id)

@@ -16,6 +16,7 @@ from activities.store import queue
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
 from activities.store.readers import Readers
+from activities.store.sent_work import sent_folders
 from activities.transmitting.drainer import Drainer
 from models.delivery import MessageStatus
 from models.ids import derived_id
@@ -60,6 +61,7 @@ class QueueActivities:
                 )
             due = await self._readers.read(lambda s: self._due(s, account_id))
             untold = await self._readers.read(queue.untold)
+            folders = await self._readers.read(lambda s: sent_folders(s, account_id))
         parked = counts.pop("parked", 0)
         counts["deferred"] = counts.pop(MessageStatus.QUEUED, 0)
         return DrainResult(
@@ -67,6 +69,7 @@ class QueueActivities:
             due=due,
             parked_accounts=parked,
             untold=untold,
+            sent_folders=folders,
         )
 
     @staticmethod

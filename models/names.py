@@ -43,6 +43,7 @@ class ActivityName(StrEnum):
     SETTLE = "sending.settle_delivery"
     DRAIN = "sending.drain_queue"
     VERIFY = "sending.verify_delivery"
+    TEND_SENT_FOLDER = "sending.tend_sent_folder"
     FILE_SENT_COPIES = "sending.file_sent_copies"
     OPEN_RETRIEVAL = "mailbox.open_retrieval"
     FETCH_BATCH = "mailbox.fetch_batch"

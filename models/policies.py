@@ -97,6 +97,16 @@ FILE_COPY = ActivityConfig(
 )
 
 
+# What cannot be done now is done with the next drain of the queue.
+TEND = ActivityConfig(
+    task_queue=TaskQueue.IMAP,
+    start_to_close_timeout=timedelta(minutes=30),
+    heartbeat_timeout=_SILENCE,
+    schedule_to_close_timeout=timedelta(hours=1),
+    retry_policy=RetryPolicy(maximum_attempts=1),
+)
+
+
 def transmit(heartbeat_seconds: float, timeout_seconds: float) -> ActivityConfig:
     """One attempt, never repeated by Temporal: only the ledger knows whether it may be."""
     return ActivityConfig(

@@ -65,5 +65,13 @@ class DrainResult(Payload):
     counts: QueueCounts
     due: int
     parked_accounts: int = 0
+    sent_folders: list[str] = Field(default_factory=list)
+    """Accounts in whose Sent folders there is something to do (at most 100)."""
     untold: list[str] = Field(default_factory=list)
     """Mails whose callers are to be told what became of them (at most 100)."""
+
+
+class TendSentFolderInput(Payload):
+    """Input of ``sending.tend_sent_folder``."""
+
+    account_id: str

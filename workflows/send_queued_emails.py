@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 from temporalio import workflow
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError, is_cancelled_exception
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
@@ -19,9 +20,11 @@ with workflow.unsafe.imports_passed_through():
         QueueCounts,
         SendQueuedEmailsInput,
         SendQueuedEmailsResult,
+        TendSentFolderInput,
     )
     from workflows._steps import answer
 
+_FOLDERS_AT_ONCE = 10
 _ROUNDS = 500
 """Rounds in one run; then it is continued as new."""
 
@@ -55,6 +58,7 @@ class SendQueuedEmailsWorkflow:
             # A round that sent nothing: what is due is leased to another drain.
             over = drained.due == 0 or drained.counts.total == 0 or left == 0
             if over and not told:
+                await self._tend(drained.sent_folders)
                 return SendQueuedEmailsResult(
                     counts=self._counts,
                     due=drained.due,
@@ -80,3 +84,23 @@ class SendQueuedEmailsWorkflow:
                     static_summary="tell what became of a mail",
                 )
         return message_ids
+
+    @staticmethod
+    async def _tend(account_ids: list[str]) -> None:
+        """See to the Sent folders; one that cannot be seen to now waits for the next drain."""
+        gate = asyncio.Semaphore(_FOLDERS_AT_ONCE)
+
+        async def tend(account_id: str) -> None:
+            async with gate:
+                try:
+                    await workflow.execute_activity(
+                        ActivityName.TEND_SENT_FOLDER,
+                        TendSentFolderInput(account_id=account_id),
+                        **policies.TEND,
+                    )
+                except ActivityError as error:
+                    if is_cancelled_exception(error):
+                        raise
+                    workflow.logger.warning("a Sent folder could not be seen to")
+
+        await asyncio.gather(*(tend(account_id) for account_id in account_ids))

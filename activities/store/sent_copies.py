@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, update
+from sqlalchemy import ColumnElement, CursorResult, update
 from sqlmodel import Session, col, select
 
 from activities.store.log import record
@@ -34,17 +34,21 @@ class DueCopy:
     """When the mail was sent."""
 
 
+def is_due() -> tuple[ColumnElement[bool], ...]:
+    """Whether a queued delivery's copy is due."""
+    return (
+        col(Delivery.queued).is_(True),
+        col(Delivery.sent_copy) == SentCopy.PENDING,
+        col(Delivery.state).in_(_SENT),
+    )
+
+
 def due(session: Session, account_id: str, limit: int) -> list[str]:
     """Queued deliveries of an account whose copies are due; other mails' workflows file theirs."""
     return [
         *session.exec(
             select(Delivery.id)
-            .where(
-                Delivery.account_id == account_id,
-                col(Delivery.queued).is_(True),
-                Delivery.sent_copy == SentCopy.PENDING,
-                col(Delivery.state).in_(_SENT),
-            )
+            .where(Delivery.account_id == account_id, *is_due())
             .order_by(Delivery.id)
             .limit(limit)
         )

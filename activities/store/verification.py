@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, select
 
 from activities.store import ledger
@@ -38,19 +38,23 @@ class Doubt:
     """Recipients whom it reached if it is there; empty when that proves nothing."""
 
 
+def is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Whether a queued delivery is to be looked up now."""
+    return (
+        col(Delivery.queued).is_(True),
+        col(Delivery.state) == MessageStatus.UNKNOWN,
+        col(Delivery.unknown_policy) == UnknownPolicy.VERIFY,
+        col(Delivery.held_reason).is_(None),
+        or_(col(Delivery.verify_at).is_(None), col(Delivery.verify_at) <= now),
+    )
+
+
 def due(session: Session, account_id: str, now: datetime, limit: int) -> list[str]:
     """Queued deliveries of an account that are to be looked up now."""
     return [
         *session.exec(
             select(Delivery.id)
-            .where(
-                Delivery.account_id == account_id,
-                col(Delivery.queued).is_(True),
-                Delivery.state == MessageStatus.UNKNOWN,
-                Delivery.unknown_policy == UnknownPolicy.VERIFY,
-                col(Delivery.held_reason).is_(None),
-                or_(col(Delivery.verify_at).is_(None), col(Delivery.verify_at) <= now),
-            )
+            .where(Delivery.account_id == account_id, *is_due(now))
             .order_by(col(Delivery.verify_at))
             .limit(limit)
         )

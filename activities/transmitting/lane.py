@@ -73,6 +73,8 @@ class Lane:
         self._filling: asyncio.Task[None] | None = None
         self._empty = False
         self._reached = False
+        self._over = False
+        """Whether sending makes no sense for now: nobody answers, or a person has to act."""
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
 
     async def run(self) -> None:
@@ -204,7 +206,7 @@ class Lane:
         progress = Progress(Phase.CONNECT)
         progress.failed(mail, error)
         self._end(mail, progress)
-        self._empty = True
+        self._over = True
         settings, hint = self._means.settings, error.retry_after
         await self._means.committer.commit(
             lambda s: queue.back_off(
@@ -217,7 +219,7 @@ class Lane:
         )
 
     async def _park(self, error: ConnectorError) -> None:
-        self._empty = True
+        self._over = True
         self.counts["parked"] = 1
         await self._means.committer.commit(
             lambda s: queue.park(s, self.account_id, error.type, datetime.now(UTC))
@@ -226,7 +228,7 @@ class Lane:
     # --- mails ------------------------------------------------------------------------------------
 
     async def _next(self) -> QueuedMail | None:
-        if self._means.stopping.is_set():
+        if self._over or self._means.stopping.is_set():
             return None
         if len(self._mails) < CHUNK // 2 and not self._empty and self._filling is None:
             self._filling = asyncio.create_task(self._fill())

@@ -13,10 +13,10 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.service import RPCError
 
-from models.ids import callback_workflow_id
+from models.ids import callback_workflow_id, notify_workflow_id
 from models.names import TaskQueue, WorkflowType
 from models.system_error import GetSystemErrorInput
-from models.tables import LogEntry, Message
+from models.tables import Delivery, LogEntry, Message
 from starter.commands import Commands
 from tests.e2e.conftest import MakeConnector
 from tests.e2e.harness import Connector, execute, fresh, progress_of, refusal
@@ -458,3 +458,22 @@ class TestOperator:
         assert steps(connector, messages[0])[-1] == "resent"
         cancelled = await run(connector, "queue", "cancel", messages[1])
         assert cancelled["status"] == "cancelled"
+
+
+async def test_a_drain_tells_of_queued_mail(
+    connector: Connector, client: Client, stranger: Client, queue: str
+) -> None:
+    async with SmtpServer(recipients={"nobody@example.net": 550}) as smtp:
+        account = account_on(connector, smtp.port)
+        options = {"queued": True} | both(queue, payloads="plain")
+        sent = await execute(client, SEND, mail(account, **options))
+        failed = await execute(client, SEND, mail(account, "nobody@example.net", **options))
+        await execute(client, WorkflowType.SEND_QUEUED_EMAILS, {"account": account})
+    for kind, result in (("on_send_failed", failed), ("on_email_sent", sent)):
+        workflow_id = notify_workflow_id(result["message_id"])
+        notified = await client.get_workflow_handle(workflow_id).result()
+        assert notified["callbacks_failed"] == []
+        assert await told(stranger, kind, result["message_id"])
+    assert await told(stranger, "on_send_failed", sent["message_id"]) is None
+    waiting = connector.rows(Delivery, col(Delivery.tell_at).is_not(None))
+    assert waiting == []

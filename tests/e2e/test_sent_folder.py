@@ -459,3 +459,63 @@ class TestVerification:
             assert [mail.rcpts for mail in smtp.accepted] == [["a@example.net"], ["b@example.net"]]
         assert [r["state"] for r in result["recipients"]] == ["sent", "unknown"]
         assert delivery_of(connector, result).held_reason == "sent_proves_nothing"
+
+
+class TestTheQueue:
+    """Queued mail, which no workflow of its own follows."""
+
+    async def queue(self, client: Client, account: str, **options: Any) -> dict[str, Any]:
+        mail = {"to": "a@example.net", "content": "x"}
+        request = {"account": account, "message": mail, "queued": True} | options
+        queued: dict[str, Any] = await execute(client, WorkflowType.SEND_EMAIL, request)
+        return queued
+
+    async def drain(self, client: Client, account: str) -> dict[str, int]:
+        request = {"account": account}
+        drained = await execute(client, WorkflowType.SEND_QUEUED_EMAILS, request)
+        counts: dict[str, int] = drained["counts"]
+        return counts
+
+    async def test_copies_are_filed_once(
+        self, connector: Connector, client: Client, dovecot: Dovecot, user: str, sent: str
+    ) -> None:
+        async with SmtpServer() as smtp:
+            account = sending_account(connector, dovecot, user, smtp, sent_folder=sent)
+            results = [await self.queue(client, account) for _ in range(3)]
+            drains = await asyncio.gather(*(self.drain(client, account) for _ in range(3)))
+            assert sum(counts["sent"] for counts in drains) == 3
+            await self.drain(client, account)
+        assert len(in_folder(dovecot, user)) == 3
+        assert {delivery_of(connector, result).sent_copy for result in results} == {"filed"}
+
+    async def test_a_doubt_is_settled_by_the_sent_folder(
+        self, connector: Connector, client: Client, dovecot: Dovecot, user: str, sent: str
+    ) -> None:
+        async with SmtpServer(faults=[Fault("reply", "rst", times=1)]) as smtp:
+            account = sending_account(
+                connector, dovecot, user, smtp, sent_copy="never", sent_folder=sent
+            )
+            result = await self.queue(client, account)
+            assert (await self.drain(client, account))["unknown"] == 1
+            # The server had taken it, and shows it.
+            raw = f"Message-ID: {result['internet_message_id']}\r\n\r\nx\r\n"
+            dovecot.deliver(user, raw.encode(), sent)
+            await asyncio.sleep(GRACE)
+            await self.drain(client, account)
+        assert delivery_of(connector, result).state == "sent"
+        assert "verified_sent" in events_of(connector, result)
+
+    async def test_absent_it_is_held(
+        self, connector: Connector, client: Client, dovecot: Dovecot, user: str, sent: str
+    ) -> None:
+        async with SmtpServer(faults=[Fault("reply", "rst", times=1)]) as smtp:
+            account = sending_account(
+                connector, dovecot, user, smtp, sent_copy="never", sent_folder=sent
+            )
+            result = await self.queue(client, account)
+            for _ in range(3):
+                await self.drain(client, account)
+                await asyncio.sleep(GRACE)
+            assert len(smtp.accepted) <= 1
+        row = delivery_of(connector, result)
+        assert (row.state, row.held_reason) == ("unknown", "not_in_sent")

@@ -30,6 +30,15 @@ async def _one_by_one(stage: Stage) -> Run:
     return await stage.end(DRAIN, {"account": account, "limit": 1})
 
 
+@case("SendQueuedEmails/told_and_filed")
+async def _told_and_filed(stage: Stage) -> Run:
+    account, user = stage.account(sent_copy="always", sent_folder="Sent")
+    stage.dovecot.create_folder(user, "Sent")
+    callback = {"workflow": "Take", "task_queue": "nobody", "execution_timeout_seconds": 1}
+    await stage.end(SEND, mail(account) | {"queued": True, "on_email_sent": callback})
+    return await stage.end(DRAIN, {"account": account})
+
+
 @case("SendQueuedEmails/empty")
 async def _empty(stage: Stage) -> Run:
     return await stage.end(DRAIN, {"account": stage.account()[0]})
