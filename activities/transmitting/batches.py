@@ -7,6 +7,7 @@ commits a mail costs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from activities.store.queue_ledger import Intent, Outcome
 from models.errors import ConnectorError, ErrorType
 
 _RETRY_SECONDS = 0.5
+_GATHER_SECONDS = 0.003
 
 
 class Batches:
@@ -31,6 +33,7 @@ class Batches:
         self._outcomes: list[Outcome] = []
         self._started: dict[str, datetime] = {}
         self._intended: set[str] = set()
+        self._expected = 1
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -85,9 +88,20 @@ class Batches:
         while True:
             await self._work.wait()
             while self._intents or self._outcomes:
+                await self._gather()
                 await self._write_group()
             self._work.clear()
             self._idle.set()
+
+    async def _gather(self) -> None:
+        """Wait a moment for as many intents as came last time: a commit costs more than that."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _GATHER_SECONDS
+        while len(self._intents) < self._expected and (left := deadline - loop.time()) > 0:
+            self._work.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._work.wait(), left)
+        self._expected = max(1, len(self._intents))
 
     async def _write_group(self) -> None:
         intents, self._intents = self._intents, []
