@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, ScheduleOverlapPolicy
 
 from models.delivery import MessageStatus
 from models.names import WorkflowType
 from models.tables import AccountRow, Attempt, Delivery
 from tests.e2e.conftest import MakeConnector
 from tests.e2e.harness import Connector, execute, fresh, refusal
+from tests.e2e.test_webhooks import cli, run
 from tests.smtp_server import Fault, SmtpServer
 
 SEND, DRAIN = WorkflowType.SEND_EMAIL, WorkflowType.SEND_QUEUED_EMAILS
@@ -202,3 +205,67 @@ async def test_a_large_mail(connector: Connector, client: Client) -> None:
 async def test_an_account_that_nobody_knows(connector: Connector, client: Client) -> None:
     assert (await refusal(client, DRAIN, {"account": "nobody"})).type == "AccountNotFound"
     assert (await refusal(client, DRAIN, {"limit": 0})).field == "limit"
+
+
+class TestCommands:
+    """What an operator types."""
+
+    async def test_filled_from_a_file_listed_and_drained(
+        self, connector: Connector, tmp_path: Path
+    ) -> None:
+        lines = [
+            {"message": {"to": f"r{n}@example.net", "plain_body": "x"}, "priority": 1 + n % 5}
+            for n in range(6)
+        ]
+        text = "\n".join([*map(json.dumps, lines), '{"message": {"to": "nobody"}}', "{"])
+        file = tmp_path / "mails.jsonl"
+        file.write_text(text)
+        async with sending_to(connector) as (server, account):
+            code, added = await asyncio.to_thread(
+                cli, connector, "queue", "add", str(file), "--account", account
+            )
+            assert (code, added["queued"], added["failed"]) == (1, 6, 2)
+            wrong = {row["line"]: row["error"]["field"] for row in added["lines"] if "error" in row}
+            assert wrong == {7: "message.to", 8: None}
+            listed = (await run(connector, "queue", "list", "--account", account))["mails"]
+            assert [mail["priority"] for mail in listed] == [1, 1, 2, 3, 4, 5]
+            drained = await run(connector, "queue", "drain", "--account", account)
+            assert (drained["counts"]["sent"], drained["due"]) == (6, 0)
+            assert len(server.accepted) == 6
+            assert (await run(connector, "queue", "list", "--account", account))["mails"] == []
+
+    async def test_a_paused_account_waits(self, connector: Connector) -> None:
+        send = ("send", "--to", "r@example.net", "--text", "x", "--queued", "--account")
+        async with sending_to(connector) as (server, account):
+            queued = await run(connector, *send, account)
+            assert queued["status"] == "queued"
+            await run(connector, "account", "pause", account)
+            drained = await run(connector, "queue", "drain", "--account", account)
+            assert drained["counts"]["sent"] == 0
+            (waiting,) = (await run(connector, "queue", "list", "--account", account))["mails"]
+            assert "paused" in waiting["why"]
+            await run(connector, "account", "resume", account)
+            await run(connector, "queue", "drain", "--account", account)
+            assert len(server.accepted) == 1
+
+    async def test_a_schedule_drains_by_itself(self, connector: Connector, client: Client) -> None:
+        async with sending_to(connector) as (server, account):
+            (row,) = connector.rows(AccountRow, AccountRow.name == account)
+            made = await run(connector, "queue", "schedule", "--every", "1s", "--account", account)
+            assert made["schedule"] == f"schedule/send-queued/{row.id}"
+            handle = client.get_schedule_handle(made["schedule"])
+            policy = (await handle.describe()).schedule.policy
+            assert policy.overlap is ScheduleOverlapPolicy.SKIP
+            await put(client, account)
+            async with asyncio.timeout(30):
+                while not server.accepted:  # noqa: ASYNC110 - the server tells nobody
+                    await asyncio.sleep(0.1)
+            changed = ("queue", "schedule", "--every", "1h", "--account", account)
+            assert (await run(connector, *changed))["every"] == "1h"
+            gone = ("queue", "unschedule", "--account", account)
+            assert (await run(connector, *gone))["removed"]
+            assert not (await run(connector, *gone))["removed"]
+
+    async def test_an_interval_that_is_none(self, connector: Connector) -> None:
+        code, said = await asyncio.to_thread(cli, connector, "queue", "schedule", "--every", "soon")
+        assert (code, said["error"]["field"]) == (1, "every")
