@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -72,6 +72,9 @@ class Lane:
         self._mails: deque[QueuedMail] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._empty = False
+        self._over = False
+        """Whether nothing more is begun: nobody answers, or something is broken."""
+        self._failure: Exception | None = None
         self._reached = False
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
 
@@ -85,20 +88,33 @@ class Lane:
             await self._park(error)
             return
         try:
-            await self._fill()
+            await self._more()
             count = min(self._connections, len(self._mails))
             async with asyncio.TaskGroup() as group:
                 for number in range(count):
                     # One connection is worth waiting for; more of them only if they are free.
                     patience = _MORE if number else self._patience
-                    group.create_task(self._connection(endpoint, patience))
+                    group.create_task(self._guarded(endpoint, patience))
         finally:
             await asyncio.shield(self._give_back())
+        if self._failure is not None:
+            raise self._failure
 
     def _endpoint(self, session: Session) -> Endpoint:
         return self._means.accounts.outgoing(session, self.account_id)[1]
 
     # --- connections ------------------------------------------------------------------------------
+
+    async def _guarded(self, endpoint: Endpoint, patience: timedelta) -> None:
+        """One connection. If it fails, the others end what they have begun.
+
+        A group would cancel them, perhaps past their final dot, and leave mails of unknown outcome.
+        """
+        try:
+            await self._connection(endpoint, patience)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised when all have ended
+            self._failure = self._failure or error
+            self._over = True
 
     async def _connection(self, endpoint: Endpoint, patience: timedelta) -> None:
         while (mail := await self._next()) is not None:
@@ -122,16 +138,23 @@ class Lane:
             sent += 1
             try:
                 await session.ready()
-            except ConnectorError:
+                failure = await self._open(session)
+            except BaseException:
                 self._mails.appendleft(mail)
                 raise
-            try:
-                await session.open()
-            except ConnectorError as error:
-                await self._unreachable(mail, error)
+            if failure is not None:
+                await self._unreachable(mail, failure)
                 return
-            await self._note_reached()
             await self._send(session, mail)
+
+    async def _open(self, session: LeasedSession) -> ConnectorError | None:
+        """Make sure of a connection; returns why there is none."""
+        try:
+            await session.open()
+        except ConnectorError as error:
+            return error
+        await self._note_reached()
+        return None
 
     async def _send(self, session: LeasedSession, mail: QueuedMail) -> None:
         means, progress = self._means, Progress()
@@ -204,7 +227,7 @@ class Lane:
         progress = Progress(Phase.CONNECT)
         progress.failed(mail, error)
         self._end(mail, progress)
-        self._empty = True
+        self._over = True
         settings, hint = self._means.settings, error.retry_after
         await self._means.committer.commit(
             lambda s: queue.back_off(
@@ -217,7 +240,7 @@ class Lane:
         )
 
     async def _park(self, error: ConnectorError) -> None:
-        self._empty = True
+        self._over = True
         self.counts["parked"] = 1
         await self._means.committer.commit(
             lambda s: queue.park(s, self.account_id, error.type, datetime.now(UTC))
@@ -226,29 +249,42 @@ class Lane:
     # --- mails ------------------------------------------------------------------------------------
 
     async def _next(self) -> QueuedMail | None:
-        if self._means.stopping.is_set():
+        if self._ending:
             return None
-        if len(self._mails) < CHUNK // 2 and not self._empty and self._filling is None:
-            self._filling = asyncio.create_task(self._fill())
-        if not self._mails and self._filling is not None:
+        if len(self._mails) < CHUNK // 2 and not self._empty:
+            await self._more(wait=not self._mails)
+        elif not self._mails and self._filling is not None:
             await asyncio.shield(self._filling)
-        return self._mails.popleft() if self._mails else None
+        return self._mails.popleft() if self._mails and not self._ending else None
+
+    @property
+    def _ending(self) -> bool:
+        return self._over or self._means.stopping.is_set()
+
+    async def _more(self, *, wait: bool = True) -> None:
+        """Lease more mails, in a task: what is leased is then known here, whoever is cancelled."""
+        if self._filling is None:
+            self._filling = asyncio.create_task(self._fill())
+        if wait:
+            await asyncio.shield(self._filling)
 
     async def _fill(self) -> None:
         means = self._means
+        wanted, mails = means.take(CHUNK), list[QueuedMail]()
         try:
-            wanted = means.take(CHUNK)
-            mails: Sequence[QueuedMail] = ()
             if wanted:
                 now = datetime.now(UTC)
                 until = now + timedelta(seconds=means.settings.queue_lease_seconds)
                 mails = await means.committer.commit(
                     lambda s: queue.lease(s, self.account_id, means.owner, wanted, now, until)
                 )
-                means.give(wanted - len(mails))
             self._mails.extend(mails)
-            self._empty = self._empty or len(mails) < wanted or not wanted
+            self._empty = len(mails) < wanted or not wanted
+        except Exception as error:  # noqa: BLE001 - nobody may be waiting for this task
+            self._failure = self._failure or error
+            self._over = True
         finally:
+            means.give(wanted - len(mails))
             self._filling = None
 
     async def _give_back(self) -> None:
