@@ -50,6 +50,10 @@ class Batches:
         """Note that an attempt begins."""
         self._started[mail.attempt_id] = datetime.now(UTC)
 
+    def forget(self, mail: QueuedMail) -> None:
+        """Note that it did not begin after all."""
+        self._started.pop(mail.attempt_id, None)
+
     async def intend(self, ticket: QueuedMail, accepted: Sequence[int]) -> None:
         """Commit that the final dot is about to be written; raises ``LeaseLost`` if not ours."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -20,7 +20,8 @@ from activities.store.committer import Committer
 from activities.store.content import ContentStore
 from activities.store.readers import Readers
 from activities.transmitting.batches import Batches
-from activities.transmitting.lane import Lane, Means
+from activities.transmitting.lane import Lane
+from activities.transmitting.means import Means
 from activities.transmitting.transaction import Transaction
 from activities.unwatched import NO_METRICS
 from models.errors import ConnectorError, ErrorType

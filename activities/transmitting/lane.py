@@ -5,53 +5,27 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlmodel import Session
 
-from activities.ports import Endpoint, LeasedSession, SmtpConnections
+from activities.ports import Endpoint, LeasedSession, SmtpFailure
 from activities.store import ledger, queue
-from activities.store.accounts import Accounts
-from activities.store.committer import Committer
-from activities.store.content import ContentStore
 from activities.store.queue import QueuedMail
 from activities.store.queue_ledger import Outcome
-from activities.store.readers import Readers
-from activities.transmitting.batches import Batches
-from activities.transmitting.transaction import Progress, Transaction
+from activities.transmitting.means import Means
+from activities.transmitting.transaction import Progress
 from models import policies
 from models.delivery import OPEN_STATES, MessageStatus, Phase
 from models.errors import UNTRIED, ConnectorError
 from models.failure import Failure
-from models.settings import Settings
 
 _MORE = timedelta(seconds=1)
 _SHARE = 20
 """Mails that one lease of a connection is good for, although somebody else waits for it."""
+_BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.STARTTLS, Phase.AUTH})
 CHUNK = 100
 """Mails leased at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What all lanes of a drain share."""
-
-    owner: str
-    committer: Committer
-    readers: Readers
-    accounts: Accounts
-    content: ContentStore
-    connections: SmtpConnections
-    transaction: Transaction[QueuedMail]
-    batches: Batches
-    settings: Settings
-    take: Callable[[int], int]
-    """Asks for the right to lease so many mails; tells how many it may be."""
-    give: Callable[[int], None]
-    """Gives such a right back, unused."""
-    stopping: asyncio.Event
 
 
 class Lane:
@@ -163,6 +137,10 @@ class Lane:
             raw = mail.raw if mail.raw is not None else await self._read(mail)
             await means.transaction.run(session, mail, raw, progress)
         except ConnectorError as error:
+            if _unconnected(session, error):
+                means.batches.forget(mail)
+                await self._unreachable(mail, error)
+                return
             progress.failed(mail, error)
         except BaseException:
             # Told to stop, or a bug of ours: what the server said is written down first.
@@ -294,3 +272,12 @@ class Lane:
         if mails:
             self._means.give(len(mails))
             await self._means.committer.commit(lambda s: queue.give_back(s, mails))
+
+
+def _unconnected(session: LeasedSession, error: ConnectorError) -> bool:
+    """Whether a connection that had died could not be replaced, for a reason that will last.
+
+    No server has been told of the mail: it is the account that somebody has to look at.
+    """
+    lasting = isinstance(error, SmtpFailure) and not error.temporary
+    return lasting and not session.connected and session.phase in _BEFORE_MAIL

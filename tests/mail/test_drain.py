@@ -12,7 +12,7 @@ from sqlmodel import select
 from activities.store.engine import Database
 from models.tables import AccountRow
 from tests.mail.drain_kit import Drain, draining
-from tests.smtp_server import SmtpServer
+from tests.smtp_server import Fault, SmtpServer
 from tests.unit.store_kit import database
 
 __all__ = ["database"]
@@ -69,3 +69,15 @@ async def test_an_account_that_cannot_be_read_takes_no_mail_in_transit_along(
             session.add(row)
             row.settings = whole
         assert (await worker.run()) == {"sent": 1}
+
+
+async def test_a_password_that_changes_in_the_middle_fails_no_mail(worker: Drain) -> None:
+    async with SmtpServer(auth=("u", "secret"), faults=[Fault("mail", "rst", times=0)]) as server:
+        account = worker.account(server.port, password="secret", max_connections=1)
+        worker.put(account, 3)
+        assert await worker.run(account, limit=1) == {"sent": 1}
+        server.auth = ("u", "changed")
+        server.faults = [Fault("mail", "rst", times=1)]
+        assert await worker.run(account) == {"parked": 1}
+        assert worker.parked(account) == "CredentialsRejected"
+        assert worker.states(account) == {"sent": 1, "queued": 2}
