@@ -161,7 +161,6 @@ class Lane:
             phase=progress.phase,
             error=progress.error,
             started_at=self._means.batches.started(mail),
-            intended=self._means.batches.intended(mail),
             next_attempt_at=self._next_attempt(mail, progress.error, now),
             dsn=progress.dsn,
         )
