@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Integer, Table, Update, bindparam, func, insert, select, update
-from sqlmodel import Session, SQLModel, col
+from sqlalchemy import Integer, Table, Update, bindparam, func, insert, update
+from sqlmodel import Session, SQLModel, col, select
 
 from activities.store import ledger, queue
 from activities.store.ledger import Verdict
@@ -48,8 +48,8 @@ class Outcome:
         phase: How far the transaction got.
         error: What ended it, if something did.
         started_at: When it began.
-        intended: Whether its intent stands in the ledger.
         next_attempt_at: When recipients that are still open are tried again; None = never.
+        intended: Whether its intent stands in the ledger.
         dsn: Why reports that were asked for were not asked of the server.
     """
 
@@ -58,8 +58,8 @@ class Outcome:
     phase: Phase
     error: Failure | None
     started_at: datetime
-    intended: bool
     next_attempt_at: datetime | None
+    intended: bool = False
     dsn: str | None = None
 
     @property
@@ -133,7 +133,7 @@ def end(session: Session, outcomes: Sequence[Outcome]) -> None:
         usual = []
     for outcome in outcomes:
         if outcome not in usual:
-            _end_carefully(session, outcome)
+            end_carefully(session, outcome)
     session.expire_all()
     for outcome in rows.unknown if usual else ():
         _plan(session, outcome)
@@ -152,14 +152,19 @@ def _attempt(mail: QueuedMail, started_at: datetime, recipients: list[int]) -> d
     }
 
 
-def _end_carefully(session: Session, outcome: Outcome) -> None:
+def end_carefully(session: Session, outcome: Outcome) -> None:
+    """The same for one attempt of which nothing is taken for granted."""
     mail = outcome.mail
-    ours = ledger.epoch_of(session, mail.delivery_id) == mail.epoch
+    epoch = session.exec(select(Delivery.epoch).where(Delivery.id == mail.delivery_id)).first()
+    if epoch is None:
+        return  # it was deleted, with its account
+    ours = epoch == mail.epoch
     if outcome.error and outcome.error.type is ErrorType.LEASE_LOST:
         if ours:
             queue.take_over(session, mail.delivery_id, datetime.now(UTC))
         return
-    if not outcome.intended:
+    known = select(Attempt.id).where(Attempt.id == mail.attempt_id)
+    if not outcome.intended and session.exec(known).first() is None:
         attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
         session.connection().execute(insert(Attempt), [attempt])
     ledger.end_attempt(

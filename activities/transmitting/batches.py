@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlmodel import Session
@@ -53,13 +54,21 @@ class Batches:
         """Note that an attempt begins."""
         self._started[mail.attempt_id] = datetime.now(UTC)
 
+    def forget(self, mail: QueuedMail) -> None:
+        """Note that it did not begin after all."""
+        self._started.pop(mail.attempt_id, None)
+
     async def intend(self, ticket: QueuedMail, accepted: Sequence[int]) -> None:
         """Commit that the final dot is about to be written; raises ``LeaseLost`` if not ours."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         intent = Intent(ticket, accepted, self._started[ticket.attempt_id])
         self._intents.append((intent, future))
         self._wake()
-        await future
+        try:
+            await future
+        finally:
+            # Who is cancelled meanwhile sends nothing: what is not committed yet never will be.
+            self._intents = [asked for asked in self._intents if asked[1] is not future]
 
     async def withdraw(self, ticket: QueuedMail) -> None:
         """Commit that it will not be."""
@@ -69,16 +78,11 @@ class Batches:
         """Commit an outcome soon: before, or together with, any intent that is asked for later."""
         self._outcomes.append(outcome)
         self._started.pop(outcome.mail.attempt_id, None)
-        self._intended.discard(outcome.mail.attempt_id)
         self._wake()
 
     def started(self, mail: QueuedMail) -> datetime:
         """When its attempt began."""
         return self._started[mail.attempt_id]
-
-    def intended(self, mail: QueuedMail) -> bool:
-        """Whether its intent stands in the ledger."""
-        return mail.attempt_id in self._intended
 
     def _wake(self) -> None:
         self._idle.clear()
@@ -105,7 +109,12 @@ class Batches:
 
     async def _write_group(self) -> None:
         intents, self._intents = self._intents, []
-        outcomes, self._outcomes = self._outcomes, []
+        # Seen only now: an intent may have been committed for who did not wait for it.
+        outcomes = [
+            replace(outcome, intended=outcome.mail.attempt_id in self._intended)
+            for outcome in self._outcomes
+        ]
+        self._outcomes = []
         try:
             mine = await self._commit([intent for intent, _ in intents], outcomes)
         except ConnectorError as error:
@@ -117,6 +126,7 @@ class Batches:
                 self._outcomes = outcomes + self._outcomes
                 await asyncio.sleep(_RETRY_SECONDS)
             return
+        self._intended.difference_update(outcome.mail.attempt_id for outcome in outcomes)
         for intent, future in intents:
             if intent.mail.attempt_id in mine:
                 self._intended.add(intent.mail.attempt_id)
@@ -134,7 +144,7 @@ class Batches:
         try:
             return await self._committer.commit(write)
         except ConnectorError as error:
-            if error.temporary or len(intents) + len(outcomes) < 2:
+            if error.temporary or (not outcomes and len(intents) < 2):
                 raise
         # One of them is at fault; it must not take the others along.
         for outcome in outcomes:
@@ -151,7 +161,7 @@ class Batches:
     async def _commit_alone(self, outcome: Outcome) -> None:
         while True:
             try:
-                await self._commit([], [outcome])
+                await self._committer.commit(lambda s: queue_ledger.end_carefully(s, outcome))
             except ConnectorError as error:
                 if not error.temporary:
                     return  # a bug of ours: the lease runs out, and the mail is labelled then

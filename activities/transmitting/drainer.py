@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from random import SystemRandom
 
 from sqlmodel import Session
 
@@ -19,10 +20,11 @@ from activities.store.committer import Committer
 from activities.store.content import ContentStore
 from activities.store.readers import Readers
 from activities.transmitting.batches import Batches
-from activities.transmitting.lane import Lane, Means
+from activities.transmitting.lane import Lane
+from activities.transmitting.means import Means
 from activities.transmitting.transaction import Transaction
 from activities.unwatched import NO_METRICS
-from models.errors import ConnectorError
+from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
 
 _LOOK_SECONDS = 0.5
@@ -89,13 +91,16 @@ class Drainer:
     async def _run_lanes(self, means: Means, only: str | None, counts: Counter[str]) -> None:
         lanes: dict[asyncio.Task[None], Lane] = {}
         fruitless: set[str] = set()
+        failure: BaseException | None = None
+        broken: BaseException | None
         try:
             while True:
                 if not means.stopping.is_set() and means.take(1):
                     means.give(1)
-                    await self._open_lanes(means, only, lanes, fruitless)
+                    broken = await self._open_lanes(means, only, lanes, fruitless)
+                    failure = failure or broken
                 if not lanes:
-                    return
+                    break
                 done, _ = await asyncio.wait(
                     lanes, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -105,13 +110,18 @@ class Drainer:
                     if not lane.counts:
                         # Another worker has its mail, or all of its connections.
                         fruitless.add(lane.account_id)
-                    _raise_bugs(task)
+                    if broken := task.exception():
+                        # The others go on: cancelled, they would leave mails of unknown outcome.
+                        fruitless.add(lane.account_id)
+                        failure = failure or broken
         finally:
             for task in lanes:
                 task.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
             for lane in lanes.values():
                 counts.update(lane.counts)
+        if failure is not None and not counts:  # else the next round comes upon it again
+            raise failure
 
     async def _open_lanes(
         self,
@@ -119,19 +129,33 @@ class Drainer:
         only: str | None,
         lanes: dict[asyncio.Task[None], Lane],
         fruitless: set[str],
-    ) -> None:
+    ) -> Exception | None:
+        """Open lanes for accounts that have mail due; returns what kept one from being opened."""
         busy = {lane.account_id for lane in lanes.values()} | fruitless
         room = self._settings.queue_concurrency - len(lanes)
-        due = await self._readers.read(lambda s: queue.due_accounts(s, datetime.now(UTC)))
+        try:
+            due = await self._readers.read(lambda s: queue.due_accounts(s, datetime.now(UTC)))
+        except ConnectorError as error:
+            return error
+        # At random: with more accounts than room, it is not always the same ones that wait.
+        SystemRandom().shuffle(due)
+        failure: Exception | None = None
         for account_id in due:
             if account_id in busy or (only is not None and account_id != only):
                 continue
             if room <= 0:
-                return
+                break
+            try:
+                limit = await self._limit(account_id)
+            except Exception as error:  # noqa: BLE001 - an account of which nothing can be read
+                fruitless.add(account_id)
+                if getattr(error, "type", None) is not ErrorType.ACCOUNT_NOT_FOUND:
+                    failure = failure or error  # else it was deleted just now
+                continue
             room -= 1
-            limit = await self._limit(account_id)
             lane = Lane(account_id, means, connections=limit)
             lanes[asyncio.create_task(lane.run())] = lane
+        return failure
 
     async def _limit(self, account_id: str) -> int:
         """Connections at once for an account's queued mail."""
@@ -179,12 +203,3 @@ class _Budget:
     def give(self, unused: int) -> None:
         if self._left is not None:
             self._left += unused
-
-
-def _raise_bugs(task: asyncio.Task[None]) -> None:
-    """Raise what ended a lane; a task group wraps it."""
-    error = task.exception()
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if error is not None:
-        raise error

@@ -5,53 +5,27 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlmodel import Session
 
-from activities.ports import Endpoint, LeasedSession, SmtpConnections
+from activities.ports import Endpoint, LeasedSession, SmtpFailure
 from activities.store import ledger, queue
-from activities.store.accounts import Accounts
-from activities.store.committer import Committer
-from activities.store.content import ContentStore
 from activities.store.queue import QueuedMail
 from activities.store.queue_ledger import Outcome
-from activities.store.readers import Readers
-from activities.transmitting.batches import Batches
-from activities.transmitting.transaction import Progress, Transaction
+from activities.transmitting.means import Means
+from activities.transmitting.transaction import Progress
 from models import policies
 from models.delivery import OPEN_STATES, MessageStatus, Phase
 from models.errors import UNTRIED, ConnectorError
 from models.failure import Failure
-from models.settings import Settings
 
 _MORE = timedelta(seconds=1)
 _SHARE = 20
 """Mails that one lease of a connection is good for, although somebody else waits for it."""
+_BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.STARTTLS, Phase.AUTH})
 CHUNK = 100
 """Mails leased at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What all lanes of a drain share."""
-
-    owner: str
-    committer: Committer
-    readers: Readers
-    accounts: Accounts
-    content: ContentStore
-    connections: SmtpConnections
-    transaction: Transaction[QueuedMail]
-    batches: Batches
-    settings: Settings
-    take: Callable[[int], int]
-    """Asks for the right to lease so many mails; tells how many it may be."""
-    give: Callable[[int], None]
-    """Gives such a right back, unused."""
-    stopping: asyncio.Event
 
 
 class Lane:
@@ -72,9 +46,10 @@ class Lane:
         self._mails: deque[QueuedMail] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._empty = False
-        self._reached = False
         self._over = False
-        """Whether sending makes no sense for now: nobody answers, or a person has to act."""
+        """Whether nothing more is begun: nobody answers, or something is broken."""
+        self._failure: Exception | None = None
+        self._reached = False
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
 
     async def run(self) -> None:
@@ -87,20 +62,33 @@ class Lane:
             await self._park(error)
             return
         try:
-            await self._fill()
+            await self._more()
             count = min(self._connections, len(self._mails))
             async with asyncio.TaskGroup() as group:
                 for number in range(count):
                     # One connection is worth waiting for; more of them only if they are free.
                     patience = _MORE if number else self._patience
-                    group.create_task(self._connection(endpoint, patience))
+                    group.create_task(self._guarded(endpoint, patience))
         finally:
             await asyncio.shield(self._give_back())
+        if self._failure is not None:
+            raise self._failure
 
     def _endpoint(self, session: Session) -> Endpoint:
         return self._means.accounts.outgoing(session, self.account_id)[1]
 
     # --- connections ------------------------------------------------------------------------------
+
+    async def _guarded(self, endpoint: Endpoint, patience: timedelta) -> None:
+        """One connection. If it fails, the others end what they have begun.
+
+        A group would cancel them, perhaps past their final dot, and leave mails of unknown outcome.
+        """
+        try:
+            await self._connection(endpoint, patience)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised when all have ended
+            self._failure = self._failure or error
+            self._over = True
 
     async def _connection(self, endpoint: Endpoint, patience: timedelta) -> None:
         while (mail := await self._next()) is not None:
@@ -124,16 +112,23 @@ class Lane:
             sent += 1
             try:
                 await session.ready()
-            except ConnectorError:
+                failure = await self._open(session)
+            except BaseException:
                 self._mails.appendleft(mail)
                 raise
-            try:
-                await session.open()
-            except ConnectorError as error:
-                await self._unreachable(mail, error)
+            if failure is not None:
+                await self._unreachable(mail, failure)
                 return
-            await self._note_reached()
             await self._send(session, mail)
+
+    async def _open(self, session: LeasedSession) -> ConnectorError | None:
+        """Make sure of a connection; returns why there is none."""
+        try:
+            await session.open()
+        except ConnectorError as error:
+            return error
+        await self._note_reached()
+        return None
 
     async def _send(self, session: LeasedSession, mail: QueuedMail) -> None:
         means, progress = self._means, Progress()
@@ -142,6 +137,10 @@ class Lane:
             raw = mail.raw if mail.raw is not None else await self._read(mail)
             await means.transaction.run(session, mail, raw, progress)
         except ConnectorError as error:
+            if _unconnected(session, error):
+                means.batches.forget(mail)
+                await self._unreachable(mail, error)
+                return
             progress.failed(mail, error)
         except BaseException:
             # Told to stop, or a bug of ours: what the server said is written down first.
@@ -162,7 +161,6 @@ class Lane:
             phase=progress.phase,
             error=progress.error,
             started_at=self._means.batches.started(mail),
-            intended=self._means.batches.intended(mail),
             next_attempt_at=self._next_attempt(mail, progress.error, now),
             dsn=progress.dsn,
         )
@@ -228,29 +226,42 @@ class Lane:
     # --- mails ------------------------------------------------------------------------------------
 
     async def _next(self) -> QueuedMail | None:
-        if self._over or self._means.stopping.is_set():
+        if self._ending:
             return None
-        if len(self._mails) < CHUNK // 2 and not self._empty and self._filling is None:
-            self._filling = asyncio.create_task(self._fill())
-        if not self._mails and self._filling is not None:
+        if len(self._mails) < CHUNK // 2 and not self._empty:
+            await self._more(wait=not self._mails)
+        elif not self._mails and self._filling is not None:
             await asyncio.shield(self._filling)
-        return self._mails.popleft() if self._mails else None
+        return self._mails.popleft() if self._mails and not self._ending else None
+
+    @property
+    def _ending(self) -> bool:
+        return self._over or self._means.stopping.is_set()
+
+    async def _more(self, *, wait: bool = True) -> None:
+        """Lease more mails, in a task: what is leased is then known here, whoever is cancelled."""
+        if self._filling is None:
+            self._filling = asyncio.create_task(self._fill())
+        if wait:
+            await asyncio.shield(self._filling)
 
     async def _fill(self) -> None:
         means = self._means
+        wanted, mails = means.take(CHUNK), list[QueuedMail]()
         try:
-            wanted = means.take(CHUNK)
-            mails: Sequence[QueuedMail] = ()
             if wanted:
                 now = datetime.now(UTC)
                 until = now + timedelta(seconds=means.settings.queue_lease_seconds)
                 mails = await means.committer.commit(
                     lambda s: queue.lease(s, self.account_id, means.owner, wanted, now, until)
                 )
-                means.give(wanted - len(mails))
             self._mails.extend(mails)
-            self._empty = self._empty or len(mails) < wanted or not wanted
+            self._empty = len(mails) < wanted or not wanted
+        except Exception as error:  # noqa: BLE001 - nobody may be waiting for this task
+            self._failure = self._failure or error
+            self._over = True
         finally:
+            means.give(wanted - len(mails))
             self._filling = None
 
     async def _give_back(self) -> None:
@@ -260,3 +271,12 @@ class Lane:
         if mails:
             self._means.give(len(mails))
             await self._means.committer.commit(lambda s: queue.give_back(s, mails))
+
+
+def _unconnected(session: LeasedSession, error: ConnectorError) -> bool:
+    """Whether a connection that had died could not be replaced, for a reason that will last.
+
+    No server has been told of the mail: it is the account that somebody has to look at.
+    """
+    lasting = isinstance(error, SmtpFailure) and not error.temporary
+    return lasting and not session.connected and session.phase in _BEFORE_MAIL

@@ -84,7 +84,7 @@ def test_a_blind_copy_is_in_the_envelope_only(box: Outbox) -> None:
         "to@example.net", "cc@example.net", "hidden@example.net",
     ]  # fmt: skip
     assert b"hidden" not in mail.raw.lower()
-    assert b"bcc" not in mail.raw.lower()
+    assert b"bcc:" not in mail.raw.lower()
 
 
 def test_nobody_is_named_twice_however_a_domain_is_spelled(box: Outbox) -> None:
