@@ -26,6 +26,8 @@ from tools.temporal import DevServer
 
 _ROOT = Path(__file__).parents[1]
 CALLBACK_QUEUE = "benchmark-callbacks"
+Accounts = dict[str, tuple[AccountSettings, str | None]]
+"""Settings and password by id."""
 
 
 @workflow.defn(name="TakeBatch", sandboxed=False)
@@ -44,25 +46,47 @@ class Product:
     Attributes:
         client: Speaks its payload format.
         worker_pid: The worker's process.
+        settings: Where its store and its Temporal are.
     """
 
     client: Client
     worker_pid: int
+    settings: Settings
 
     def peak_rss_mb(self) -> float:
         """Largest resident memory of the worker so far, in MB."""
+        return self._memory("VmHWM")
+
+    def rss_mb(self) -> float:
+        """Resident memory of the worker now, in MB."""
+        return self._memory("VmRSS")
+
+    def _memory(self, name: str) -> float:
         status = Path(f"/proc/{self.worker_pid}/status").read_text()
-        line = next(row for row in status.splitlines() if row.startswith("VmHWM"))
+        line = next(row for row in status.splitlines() if row.startswith(name))
         return int(line.split()[1]) / 1024
 
 
 @asynccontextmanager
 async def product(
-    folder: Path, accounts: dict[str, tuple[AccountSettings, str | None]]
+    folder: Path,
+    accounts: Accounts,
+    *,
+    database_url: str | None = None,
+    variables: dict[str, str] | None = None,
 ) -> AsyncIterator[Product]:
-    """Run Temporal and one worker with these accounts (settings and password by id)."""
+    """Run Temporal and one worker with these accounts (settings and password by id).
+
+    Args:
+        folder: Where everything is.
+        accounts: Those it has.
+        database_url: The worker's database, if not SQLite.
+        variables: Further settings of the worker, as its environment has them.
+    """
     with DevServer(folder / "temporal") as server:
-        settings = Settings(data_dir=folder / "data", temporal_address=server.address)
+        settings = Settings(
+            data_dir=folder / "data", temporal_address=server.address, database_url=database_url
+        )
         store = open_store(settings)
         with store.database.write() as session:
             for account_id, (account, password) in accounts.items():
@@ -73,6 +97,8 @@ async def product(
             **os.environ,
             "EMAIL_CONNECTOR_DATA_DIR": str(settings.data_dir),
             "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": server.address,
+            **({"EMAIL_CONNECTOR_DATABASE_URL": database_url} if database_url else {}),
+            **(variables or {}),
         }
         log = folder / "worker.log"
         with log.open("wb") as output:
@@ -88,7 +114,7 @@ async def product(
             await _ready(log, process)
             client = await connect(settings, data_converter(store.keys.payloads))
             async with Worker(client, task_queue=CALLBACK_QUEUE, workflows=[TakeBatch]):
-                yield Product(client, process.pid)
+                yield Product(client, process.pid, settings)
         finally:
             process.terminate()
             await asyncio.wait_for(process.wait(), timeout=30)

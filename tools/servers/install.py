@@ -40,6 +40,7 @@ COMPONENTS = (
     Component("postgresql", lambda: find_program("initdb") is not None),
     Component("strace", _on_path("strace")),
     Component("isync", _on_path("mbsync")),
+    Component("redis-server", _on_path("redis-server")),
     Component("chromium", _on_path("chromium", "chromium-browser", "google-chrome")),
 )
 
