@@ -16,6 +16,7 @@ from sqlalchemy import and_, case, delete, exists, func, or_, tuple_, update
 from sqlmodel import Session, col, select
 
 from activities.store import ledger
+from activities.store.insertion import insert_missing
 from activities.store.ledger import AttemptTicket
 from activities.store.log import record
 from models.account import UnknownPolicy
@@ -282,16 +283,26 @@ def unpark(session: Session, account_id: str) -> None:
 
 
 def back_off(
-    session: Session, account_id: str, delays: Sequence[float], now: datetime, hint: float | None
+    session: Session,
+    account_id: str,
+    delays: Sequence[float],
+    now: datetime,
+    hint: float | None,
+    cap: float,
 ) -> None:
-    """Leave an account alone whose server cannot be reached; longer each time in a row."""
+    """Leave an account alone whose server cannot be reached; longer each time in a row.
+
+    A server's hint is a lower bound; ``cap`` (seconds) binds everything, as for a single mail.
+    """
     scope = back_off_scope(account_id)
-    row = session.get(SlowDown, scope) or SlowDown(scope=scope, until=now)
+    # Two workers may find the same at the same time.
+    insert_missing(session, SlowDown, [{"scope": scope, "until": now, "strikes": 0}])
+    row = session.exec(select(SlowDown).where(SlowDown.scope == scope).with_for_update()).one()
     if row.strikes and row.until > now:
         return  # another connection has just found the same
     row.strikes += 1
     pause = max(delays[min(row.strikes, len(delays)) - 1], hint or 0)
-    row.until = now + timedelta(seconds=pause)
+    row.until = now + timedelta(seconds=min(pause, cap))
     session.add(row)
 
 

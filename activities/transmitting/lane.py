@@ -213,6 +213,7 @@ class Lane:
                 settings.retry_delays_seconds,
                 datetime.now(UTC),
                 hint.total_seconds() if hint else None,
+                settings.max_retry_delay_seconds,
             )
         )
 

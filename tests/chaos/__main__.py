@@ -26,6 +26,7 @@ from models.account import UnknownPolicy
 from tests.chaos import retrieving, sending
 from tests.chaos.crash_points import RETRIEVING, SENDING
 from tests.chaos.harness import World, blows
+from tests.chaos.judging import SendFigures
 
 _FROZEN_SENDING = (
     "attempt.started",
@@ -73,9 +74,7 @@ async def _freeze(world: World, client: Client, times: int) -> _Frozen:
     return total
 
 
-def _add(
-    total: _Frozen, point: str, figures: sending.SendFigures | retrieving.RetrieveFigures
-) -> None:
+def _add(total: _Frozen, point: str, figures: SendFigures | retrieving.RetrieveFigures) -> None:
     total.freezes += figures.kills
     total.wrong.update(figures.wrong())
     total.findings += [f"{point}: {finding}" for finding in figures.findings]

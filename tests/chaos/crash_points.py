@@ -7,7 +7,7 @@ of the adapters in the process that calls it. A step that has been renamed fails
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakSet
 
@@ -20,8 +20,19 @@ from activities.mail.imap_wire import Wire
 from activities.mail.smtp import ClientSession
 from activities.mail.smtp_wire import SmtpWire
 from activities.replication.fetching import Fetching
-from activities.store import inbox, ledger, mailboxes, outbox, sent_copies
+from activities.store import (
+    inbox,
+    ledger,
+    mailboxes,
+    outbox,
+    queue,
+    queue_ledger,
+    sent_copies,
+    slots,
+)
 from activities.store.content import ContentStore
+from activities.store.ledger import AttemptTicket
+from activities.transmitting.drainer import Drainer
 from tests.chaos.control import Control
 
 SENDING = (
@@ -47,6 +58,34 @@ SENDING = (
     "take_over.committed",
 )
 """In order. The dangerous part reaches from ``intend_dot`` to ``end_attempt``."""
+
+DRAINING = (
+    "drain.started",
+    "lease.before_commit",
+    "lease.committed",
+    "slots.committed",
+    "smtp.connected",
+    "reached.committed",
+    "smtp.mail",
+    "smtp.rcpt",
+    "smtp.in_body",
+    "smtp.body",
+    "intents.before_commit",
+    "intents.committed",
+    "smtp.before_dot",
+    "smtp.dot",
+    "smtp.reply",
+    "outcomes.before_commit",
+    "outcomes.committed",
+    "renew.before_commit",
+    "renew.committed",
+    "give_back.before_commit",
+    "give_back.committed",
+    "drain.ended",
+    "take_over_lease.before_commit",
+    "take_over_lease.committed",
+)
+"""In order; leases are renewed all the time, and given back at the end of a round."""
 
 RETRIEVING = (
     "take_folder.before_commit",
@@ -80,6 +119,14 @@ _WRITES: dict[str, tuple[Any, str]] = {
     "intend_dot": (ledger, "intend_dot"),
     "end_attempt": (ledger, "end_attempt"),
     "take_over": (ledger, "take_over"),
+    "lease": (queue, "lease"),
+    "slots": (slots, "take_all"),
+    "reached": (queue, "reached"),
+    "intents": (queue_ledger, "intend"),
+    "outcomes": (queue_ledger, "end"),
+    "renew": (queue, "renew"),
+    "give_back": (queue, "give_back"),
+    "take_over_lease": (queue, "take_over"),
     "take_folder": (mailboxes, "take_folder"),
     "add_retrieval": (mailboxes, "add_retrieval"),
     "inbox": (inbox, "insert"),
@@ -117,24 +164,38 @@ def _noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def noted(session: Session, *args: Any, **kwargs: Any) -> Any:
         result = function(session, *args, **kwargs)
-        session.info.setdefault(_DONE, []).append((name, args))
+        session.info.setdefault(_DONE, []).append((name, args, result))
         return result
 
     return noted
 
 
 def _points(session: Session) -> list[str]:
-    return list(dict.fromkeys(name for name, _ in session.info.get(_DONE, [])))
+    return list(dict.fromkeys(name for name, _, _ in session.info.get(_DONE, [])))
 
 
-def _tickets(session: Session, name: str) -> list[ledger.AttemptTicket]:
-    return [args[0] for done, args in session.info.get(_DONE, []) if done == name]
+def _begun(session: Session) -> Iterator[AttemptTicket]:
+    """Attempts whose dot comes next."""
+    for name, args, result in session.info.get(_DONE, []):
+        if name == "intend_dot":
+            yield args[0]
+        elif name == "intents":
+            yield from (i.mail for i in args[0] if i.mail.attempt_id in result)
+
+
+def _ended(session: Session) -> Iterator[AttemptTicket]:
+    """Attempts whose outcome is written down."""
+    for name, args, _ in session.info.get(_DONE, []):
+        if name == "end_attempt":
+            yield args[0]
+        elif name == "outcomes":
+            yield from (outcome.mail for outcome in args[0])
 
 
 def _before_commit(control: Control, session: Session) -> None:
     if session.in_nested_transaction():
         return
-    for ticket in _tickets(session, "intend_dot"):
+    for ticket in _begun(session):
         control.mark("intent", ticket.attempt_id, ticket.delivery_id)
     for name in _points(session):
         control.hit(f"{name}.before_commit")
@@ -143,7 +204,7 @@ def _before_commit(control: Control, session: Session) -> None:
 def _after_commit(control: Control, session: Session) -> None:
     if session.in_nested_transaction():
         return
-    for ticket in _tickets(session, "end_attempt"):
+    for ticket in _ended(session):
         control.mark("end", ticket.attempt_id, ticket.delivery_id)
     names = _points(session)
     session.info.pop(_DONE, None)
@@ -163,6 +224,15 @@ def _around_smtp(control: Control) -> None:
             return function(delivery_id)
 
         return attempt_id
+
+    def drain(method: Callable[..., Any]) -> Callable[..., Any]:
+        async def drained(*args: Any, **kwargs: Any) -> Any:
+            control.hit("drain.started")
+            result = await method(*args, **kwargs)
+            control.hit("drain.ended")
+            return result
+
+        return drained
 
     def then(point: str) -> Callable[[Any], Any]:
         def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -226,6 +296,7 @@ def _around_smtp(control: Control) -> None:
 
         return finish
 
+    _replace(Drainer, "drain", drain)
     _replace(sending, "_attempt_id", first)
     _replace(sending.SendingActivities, "_report", then("report.read"))
     _replace(ClientSession, "open", then("smtp.connected"))

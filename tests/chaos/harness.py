@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +27,7 @@ from tests.chaos.processes import LedgerServer, PythonServer, WorkerProcess
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
 from tools.servers.postgres import Postgres
+from tools.servers.process import ChildServer, ServerError
 from tools.temporal.devserver import DevServer
 
 HEARTBEAT_SECONDS = 2.0
@@ -40,9 +40,6 @@ _SIGNALS = {
 }
 RANDOM = "at random"
 
-TASK_TIMEOUT = timedelta(seconds=3)
-"""Of workflow tasks; a worker that dies or freezes over one costs no more."""
-
 _SETTINGS: dict[str, object] = {
     "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
     "retry_delays_seconds": [0.3, 0.6, 1.0],
@@ -50,6 +47,9 @@ _SETTINGS: dict[str, object] = {
     "slow_down_seconds": 0.3,
     "mailbox_busy_seconds": 10,
     "smtp_concurrency": 20,
+    "queue_lease_seconds": 3,
+    "queue_round_seconds": 2,
+    "queue_connections": 3,
     "imap_concurrency": 4,
     "shutdown_seconds": 1,
 }
@@ -63,15 +63,22 @@ class Blow:
     action: Action = Action.KILL
 
 
+@dataclass(frozen=True)
+class Restart:
+    """A server is killed and started again on its data: ``temporal`` or ``postgres``."""
+
+    server: str
+
+
 def blows(points: Sequence[str], times: int, at_random: int, rng: random.Random) -> list[Blow]:
     """Each point so many times and some at random moments, in random order.
 
     A take-over happens only after an attempt was lost, so such a loss comes right before.
     """
-    first = [Blow(p) for p in points if not p.startswith("take_over.") for _ in range(times)]
+    first = [Blow(p) for p in points if not p.startswith("take_over") for _ in range(times)]
     first += [Blow(None, Action.END if n % 4 == 3 else Action.KILL) for n in range(at_random)]
     rng.shuffle(first)
-    for point in (p for p in points if p.startswith("take_over.")):
+    for point in (p for p in points if p.startswith("take_over")):
         for _ in range(times):
             at = rng.randrange(len(first))
             first[at:at] = [Blow("smtp.before_dot"), Blow(point)]
@@ -108,6 +115,8 @@ class World:
         self.blows: Counter[str] = Counter()
         """Blows that hit, by point."""
         self._restarting: set[str] = set()
+        self._servers: dict[str, ChildServer] = {}
+        self._outages = 0
         self._stack = ExitStack()
         try:
             self._build(postgres, smtp, workers, settings or {})
@@ -133,8 +142,11 @@ class World:
         given = {**_SETTINGS, **settings}
         given["data_dir"] = self.directory / "data"
         given["temporal_address"] = self.temporal.address
+        self._servers["temporal"] = self.temporal
         if postgres:
-            given["database_url"] = enter(Postgres(self.directory / "pg")).create_database("chaos")
+            server = enter(Postgres(self.directory / "pg"))
+            given["database_url"] = server.create_database("chaos")
+            self._servers["postgres"] = server
         self.settings = Settings.model_validate(given)
         self.store: Store = open_store(self.settings)
         self._stack.callback(self.store.close)
@@ -182,7 +194,7 @@ class World:
             while not over.is_set() or not worker.running:
                 if not worker.running:
                     self._restarting.add(worker.name)
-                    await asyncio.to_thread(worker.start)
+                    await self._start(worker)
                     self._restarting.discard(worker.name)
                 await asyncio.sleep(_POLL)
 
@@ -192,6 +204,24 @@ class World:
         finally:
             over.set()
             await asyncio.gather(*keepers)
+
+    async def _start(self, worker: WorkerProcess) -> None:
+        outages = self._outages
+        try:
+            await asyncio.to_thread(worker.start)
+        except ServerError:
+            # It does not start without its servers; whoever runs it starts it again.
+            if self._outages == outages and not self._outages % 2:
+                raise
+
+    async def restart(self, restart: Restart) -> None:
+        """Kill a server, and start it again after a moment on what it has written."""
+        server = self._servers[restart.server]
+        self._outages += 1  # odd while one is away
+        await asyncio.to_thread(server.kill)
+        await asyncio.sleep(self.random.uniform(0.2, 2))
+        await asyncio.to_thread(server.start)
+        self._outages += 1
 
     async def strike(self, blow: Blow, *, seconds: float) -> Crash | None:
         """Deal a blow; None when nobody came past the point in time.

@@ -39,8 +39,9 @@ from models.tables import (
 )
 from tests.chaos import callbacks
 from tests.chaos.control import Action
-from tests.chaos.harness import TASK_TIMEOUT, Blow, World
+from tests.chaos.harness import Blow, World
 from tests.chaos.imap_watch import ImapWatch
+from tests.chaos.workflows import TASK_TIMEOUT
 
 TARGET = "Done"
 CONSUMER = "default"

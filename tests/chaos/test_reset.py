@@ -18,9 +18,10 @@ from models.account import UnknownPolicy
 from models.delivery import MessageStatus
 from models.errors import ErrorType
 from tests.chaos.harness import Blow, World, until
+from tests.chaos.judging import accepted_copies
+from tests.chaos.judging import judge as judge_sending
 from tests.chaos.retrieving import Mailbox, empty, judge, mailboxes, start
-from tests.chaos.sending import Sending, accepted_copies
-from tests.chaos.sending import judge as judge_sending
+from tests.chaos.sending import Sending
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
@@ -61,7 +62,7 @@ async def test_a_mail_is_not_sent_again_by_a_reset(world: World, point: str | No
     assert mail.results[0].status is status
     assert again["status"] == status
     assert again["attempts"] == 1
-    assert judge_sending(world, load).wrong() == {}
+    assert judge_sending(world, load.mails).wrong() == {}
     assert accepted_copies(world, mail.recipients[0]) == 1
 
 

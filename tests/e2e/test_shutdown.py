@@ -28,6 +28,7 @@ from models.settings import Settings
 from models.tables import Attempt
 from tests.chaos import retrieving, sending
 from tests.chaos.harness import World, until
+from tests.chaos.judging import judge
 from tests.e2e.processes import ChildProcess, child, python
 from tests.imap_server import Command, ImapServer
 from tests.imap_server import Session as ImapSession
@@ -131,7 +132,7 @@ async def test_200_mails_survive_the_end_of_their_worker(
 
     await asyncio.to_thread(generations.start)
     await load.drained()
-    figures = sending.judge(world, load)
+    figures = judge(world, load.mails)
     assert figures.wrong() == {}, figures.findings
     assert figures.mails == MAILS
     assert len(world.smtp.ledger.read_text().splitlines()) > done
@@ -210,7 +211,7 @@ async def test_a_database_that_hangs_ends_the_worker_hard_and_the_ledger_labels(
     assert code == 1
     await asyncio.to_thread(generations.start)
     await load.drained()
-    figures = sending.judge(world, load)
+    figures = judge(world, load.mails)
     assert figures.wrong() == {}, figures.findings
     assert figures.unknown == 1
     assert open_attempts(world) == []

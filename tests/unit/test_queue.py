@@ -18,7 +18,8 @@ from models.account import UnknownPolicy
 from models.delivery import DeliveryReport, MessageStatus, Phase, RecipientState
 from models.errors import ErrorType
 from models.failure import Failure
-from models.tables import Attempt, Delivery, Message
+from models.settings import Settings
+from models.tables import Attempt, Delivery, Message, SlowDown
 from tests.unit.store_kit import account_id, database, queued
 
 __all__ = ["account_id", "database"]
@@ -165,7 +166,7 @@ class TestLeasing:
             elif how == "parked":
                 queue.park(session, line.account_id, ErrorType.CREDENTIALS_REJECTED, line.now)
             else:
-                queue.back_off(session, line.account_id, [60], line.now, None)
+                queue.back_off(session, line.account_id, [60], line.now, None, 4000)
         assert not line.due
         with line.database.write() as session:
             queue.reached(session, line.account_id)
@@ -310,3 +311,43 @@ class TestZombies:
         with line.database.write() as session:
             queue.renew(session, "worker", line.now + 9 * MINUTE)
         assert line.lease("heir", after=2 * MINUTE) == []
+
+
+def _pause_after(queue_: Queue, strikes: int, hint: float | None = None) -> float:
+    """Seconds for which the account is left alone after so many failures in a row."""
+    settings = Settings()
+    for _ in range(strikes):
+        now = queue_.now
+        with queue_.database.write() as session:
+            queue.back_off(
+                session,
+                queue_.account_id,
+                settings.retry_delays_seconds,
+                now,
+                hint,
+                settings.max_retry_delay_seconds,
+            )
+            row = session.get_one(SlowDown, queue.back_off_scope(queue_.account_id))
+            queue_.now = row.until + timedelta(seconds=1)
+            pause = (row.until - now).total_seconds()
+    return pause
+
+
+def test_an_account_whose_server_is_away_is_left_alone_by_the_preset(line: Queue) -> None:
+    assert [_pause_after(line, 1) for _ in range(9)] == [
+        *Settings().retry_delays_seconds,
+        3600,
+        3600,
+    ]
+
+
+def test_no_hint_leaves_an_account_alone_for_longer_than_the_cap(line: Queue) -> None:
+    assert _pause_after(line, 1, hint=90) == 90
+    assert _pause_after(line, 9, hint=86_400) == 4000
+
+
+def test_a_server_that_is_back_is_trusted_from_the_first(line: Queue) -> None:
+    assert _pause_after(line, 5) == 900
+    with line.database.write() as session:
+        queue.reached(session, line.account_id)
+    assert _pause_after(line, 1) == 60
