@@ -62,7 +62,8 @@ def json_column() -> Any:
 
 def maybe_json() -> Any:
     """A JSON document, or none."""
-    return Field(default=None, sa_type=JSON, nullable=True)
+    # None is no value: as JSON it would be a null, which a query takes for something.
+    return Field(default=None, sa_type=JSON(none_as_null=True), nullable=True)
 
 
 def maybe_bytes() -> Any:
