@@ -7,7 +7,7 @@ PY := .venv/bin/python
 TEST_PROCESSES ?= 2
 TESTS_OF_THE_STORE := tests/unit tests/store tests/e2e tests/starter tests/endpoints tests/chaos
 
-.PHONY: help demo up check test chaos faults bench measure schemas lock clean
+.PHONY: help demo up check test chaos faults bench bench-send measure schemas lock clean
 
 help:
 	@echo "make demo     show the engine at work, once, with an embedded mail server"
@@ -17,6 +17,7 @@ help:
 	@echo "make chaos    kill and freeze workers at every step"
 	@echo "make faults   a mail server that fails at every stage in every way"
 	@echo "make bench    the benchmarks"
+	@echo "make bench-send  draining the queue beside other engines; half an hour"
 	@echo "make measure  the correctness measurements"
 	@echo "make schemas  write the JSON Schemas of the contract"
 	@echo "make lock     compile the locks from pyproject.toml"
@@ -60,6 +61,12 @@ faults: .venv/.synced
 
 bench: .venv/.synced
 	$(PY) -m benchmarks
+
+# Medians of five rounds on both stores. The peers are installed in an environment of their own.
+bench-send: .venv/.synced
+	$(PY) -m tools.servers install
+	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
+		$(PY) -m benchmarks.draining --memory 50000
 
 measure: .venv/.synced
 	$(PY) -m tools.measure
