@@ -113,10 +113,13 @@ def count_due(session: Session, now: datetime, account_id: str | None = None) ->
 def lease(
     session: Session, account_id: str, owner: str, limit: int, now: datetime, until: datetime
 ) -> list[QueuedMail]:
-    """Take up to ``limit`` mails of an account, the most urgent first.
+    """Take up to ``limit`` mails of an account, the most urgent first; none while it is paused.
 
-    Mails whose worker is gone are labelled first; those past ``expires_at`` are cancelled.
+    Mails whose worker is gone are labelled first; those past ``expires_at`` are left alone.
     """
+    paused = select(AccountRow.paused_at).where(AccountRow.id == account_id)
+    if session.exec(paused).first() is not None:
+        return []
     for delivery_id in session.exec(
         select(Delivery.id)
         .where(col(Delivery.account_id) == account_id, _expired(now))
@@ -124,10 +127,14 @@ def lease(
         .with_for_update(skip_locked=True)
     ).all():
         take_over(session, delivery_id, now)
-    _cancel_outdated(session, account_id, now, limit)
+    session.flush()  # what follows goes past the session
     wanted = (
         select(Delivery.id)
-        .where(col(Delivery.account_id) == account_id, _due(now))
+        .where(
+            col(Delivery.account_id) == account_id,
+            _due(now),
+            or_(col(Delivery.expires_at).is_(None), col(Delivery.expires_at) > now),
+        )
         .order_by(col(Delivery.priority), col(Delivery.next_attempt_at), col(Delivery.id))
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -169,6 +176,27 @@ def lease(
         if not mail.recipients:  # word of the last one came after it was queued again
             ledger.close(session, mail.delivery_id, None)
     return [mail for mail in mails if mail.recipients]
+
+
+def cancel_outdated(session: Session, account_id: str, now: datetime, limit: int) -> int:
+    """Cancel up to ``limit`` mails of an account that are past ``expires_at``; returns how many."""
+    outdated = session.exec(
+        select(Delivery.id)
+        .where(
+            col(Delivery.account_id) == account_id,
+            col(Delivery.queued),
+            col(Delivery.state) == MessageStatus.QUEUED,
+            col(Delivery.expires_at) <= now,
+        )
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for delivery_id in outdated:
+        late = Failure(
+            type=ErrorType.EXPIRED, message="it was not sent before expires_at", temporary=False
+        )
+        ledger.close(session, delivery_id, late, cancelled=True)
+    return len(outdated)
 
 
 def take_over(session: Session, delivery_id: str, now: datetime) -> None:
@@ -329,25 +357,6 @@ def _expired(now: datetime) -> Any:
         col(Delivery.state) == MessageStatus.SENDING,
         col(Delivery.leased_until) < now,
     )
-
-
-def _cancel_outdated(session: Session, account_id: str, now: datetime, limit: int) -> None:
-    outdated = session.exec(
-        select(Delivery.id)
-        .where(
-            col(Delivery.account_id) == account_id,
-            col(Delivery.queued),
-            col(Delivery.state) == MessageStatus.QUEUED,
-            col(Delivery.expires_at) <= now,
-        )
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
-    for delivery_id in outdated:
-        late = Failure(
-            type=ErrorType.EXPIRED, message="it was not sent before expires_at", temporary=False
-        )
-        ledger.close(session, delivery_id, late, cancelled=True)
 
 
 def _mails(session: Session, rows: Sequence[Any]) -> list[QueuedMail]:

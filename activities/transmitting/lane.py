@@ -251,11 +251,9 @@ class Lane:
         wanted, mails = means.take(CHUNK), list[QueuedMail]()
         try:
             if wanted:
-                now = datetime.now(UTC)
-                until = now + timedelta(seconds=means.settings.queue_lease_seconds)
-                mails = await means.committer.commit(
-                    lambda s: queue.lease(s, self.account_id, means.owner, wanted, now, until)
-                )
+                mails, outdated = await means.committer.commit(lambda s: self._take(s, wanted))
+                if outdated:
+                    self.counts[MessageStatus.CANCELLED] += outdated
             self._mails.extend(mails)
             self._empty = len(mails) < wanted or not wanted
         except Exception as error:  # noqa: BLE001 - nobody may be waiting for this task
@@ -264,6 +262,13 @@ class Lane:
         finally:
             means.give(wanted - len(mails))
             self._filling = None
+
+    def _take(self, session: Session, wanted: int) -> tuple[list[QueuedMail], int]:
+        """Lease mails; tells how many came too late."""
+        now, means = datetime.now(UTC), self._means
+        until = now + timedelta(seconds=means.settings.queue_lease_seconds)
+        outdated = queue.cancel_outdated(session, self.account_id, now, CHUNK)
+        return queue.lease(session, self.account_id, means.owner, wanted, now, until), outdated
 
     async def _give_back(self) -> None:
         if self._filling is not None:

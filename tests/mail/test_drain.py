@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,12 @@ async def test_a_password_that_changes_in_the_middle_fails_no_mail(worker: Drain
         assert await worker.run(account) == {"parked": 1}
         assert worker.parked(account) == "CredentialsRejected"
         assert worker.states(account) == {"sent": 1, "queued": 2}
+
+
+async def test_what_expired_is_cancelled_and_counted(worker: Drain) -> None:
+    async with SmtpServer() as server:
+        account = worker.account(server.port)
+        worker.put(account, 230, priority=1, expires_at=datetime.now(UTC))
+        worker.put(account, 5)
+        assert await worker.run(account) == {"sent": 5, "cancelled": 230}
+        assert len(server.accepted) == 5

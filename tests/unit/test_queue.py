@@ -61,6 +61,7 @@ class Queue:
     ) -> list[QueuedMail]:
         now = self.now + after
         with self.database.write() as session:
+            queue.cancel_outdated(session, self.account_id, now, limit)
             return queue.lease(session, self.account_id, owner, limit, now, now + MINUTE)
 
     def intend(self, *mails: QueuedMail) -> set[str]:
@@ -146,6 +147,22 @@ class TestLeasing:
         delivery_id = line.put(expires_at=line.now)
         assert line.lease() == []
         assert line.report(delivery_id).status is MessageStatus.CANCELLED
+
+    def test_however_many_have_expired_none_is_sent(self, line: Queue) -> None:
+        late = [line.put(priority=1, expires_at=line.now) for _ in range(5)]
+        good = line.put(expires_at=line.now + MINUTE)
+        assert [m.delivery_id for m in line.lease(limit=3)] == [good]
+        left = [d for d in late if line.row(d).state == MessageStatus.QUEUED]
+        assert len(left) == 2
+        assert line.due, "somebody has to cancel them"
+        assert line.lease(limit=3) == []
+        assert {line.report(d).status for d in late} == {MessageStatus.CANCELLED}
+
+    def test_a_pause_counts_in_the_middle_of_a_drain(self, line: Queue) -> None:
+        line.put()
+        with line.database.write() as session:
+            operator.pause(session, line.account_id)
+        assert line.lease() == []
 
     def test_given_back_it_is_as_before(self, line: Queue) -> None:
         delivery_id = line.put()
