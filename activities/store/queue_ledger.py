@@ -97,8 +97,14 @@ class Outcome:
 
 def intend(session: Session, intents: Sequence[Intent]) -> set[str]:
     """Commit intents; returns the attempts whose dot may be sent, the others are not ours."""
+    now = datetime.now(UTC)
     rows = [
-        {"key": i.mail.delivery_id, "held": i.mail.epoch, "settled": len(i.mail.settled)}
+        {
+            "key": i.mail.delivery_id,
+            "held": i.mail.epoch,
+            "settled": len(i.mail.settled),
+            "now": now,
+        }
         for i in intents
     ]
     connection = session.connection()
@@ -111,7 +117,7 @@ def intend(session: Session, intents: Sequence[Intent]) -> set[str]:
             if connection.execute(_CLAIM, row).rowcount
         ]
     if mine:
-        intended = {"phase": Phase.DOT_INTENT, "dot_intent_at": datetime.now(UTC)}
+        intended = {"phase": Phase.DOT_INTENT, "dot_intent_at": now}
         connection.execute(
             _NEW_INTENT, [_attempt(i.mail, i.started_at, list(i.accepted)) | intended for i in mine]
         )
@@ -321,6 +327,8 @@ _CLAIM = (
     .where(
         _DELIVERIES.c.id == bindparam("key"),
         _OURS,
+        # Who slept past the lease must not race whoever is about to take the mail over.
+        _DELIVERIES.c.leased_until > bindparam("now", type_=_DELIVERIES.c.leased_until.type),
         # Word may have come meanwhile that an earlier attempt has reached somebody.
         select(func.count())
         .where(

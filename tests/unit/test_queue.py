@@ -368,3 +368,15 @@ def test_a_server_that_is_back_is_trusted_from_the_first(line: Queue) -> None:
     with line.database.write() as session:
         queue.reached(session, line.account_id)
     assert _pause_after(line, 1) == 60
+
+    def test_one_that_slept_past_its_lease_sends_nothing(self, line: Queue) -> None:
+        line.put()
+        (mail,) = line.lease(after=-2 * MINUTE)
+        assert line.intend(mail) == set()
+
+    def test_nobody_is_told_who_did_not_ask(self, line: Queue) -> None:
+        delivery_id = line.put()
+        (mail,) = line.lease()
+        line.intend(mail)
+        line.end(line.outcome(mail, ACCEPTED))
+        assert line.row(delivery_id).tell_at is None
