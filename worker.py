@@ -215,7 +215,7 @@ async def running(
             settings.crypto_concurrency,
         ),
     ]
-    crew = Crew(workers, settings.shutdown_seconds, connector.cut)
+    crew = Crew(workers, settings.shutdown_seconds, connector.cut, drainer.finish)
     parts = {
         "temporal": temporal_answers(client),
         "database": database_answers(store.database),

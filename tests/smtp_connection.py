@@ -80,6 +80,10 @@ class Connection:
         """Close the connection, as a server does that has waited for long enough."""
         self._writer.close()
 
+    async def answer(self, text: str) -> None:
+        """Say after all what a fault has kept back."""
+        await self._say(text)
+
     async def _talk(self) -> None:
         if await self._faulty("connect"):
             return

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 
@@ -28,10 +30,20 @@ from models.errors import ConnectorError, ErrorType
 from models.settings import Settings
 
 _LOOK_SECONDS = 0.5
+_log = logging.getLogger(__name__)
 
 
 class Drainer:
-    """Sends what is due, account by account at once, each over connections of its own."""
+    """Sends what is due, account by account at once, each over connections of its own.
+
+    A server may rightly take ten minutes for the reply after the final dot. A drain that is over
+    does not wait for it, so that the next one can serve everybody else: its connections go on
+    without it, under the leases it has taken, which are renewed until the last of them has ended.
+    How many there can be is bounded by the connections that the accounts may have.
+
+    Args:
+        handover_seconds: How long a drain that is over waits for what it has begun.
+    """
 
     def __init__(
         self,
@@ -43,6 +55,8 @@ class Drainer:
         settings: Settings,
         metrics: Metrics = NO_METRICS,
         providers: Providers = KNOWN,
+        *,
+        handover_seconds: float = 5,
     ) -> None:
         self._committer = committer
         self._readers = readers
@@ -52,16 +66,68 @@ class Drainer:
         self._settings = settings
         self._metrics = metrics
         self._providers = providers
+        self._handover_seconds = handover_seconds
+        self._rounds: dict[asyncio.Task[None], _Round] = {}
+        """Drains under way, also those that nobody waits for any more."""
+        self._late: dict[str | None, Counter[str]] = {}
+        """What became of their mails since, by the account they were for."""
 
     async def drain(
         self, owner: str, *, account_id: str | None, limit: int | None, stopping: asyncio.Event
     ) -> Counter[str]:
         """Send until nothing is due, ``limit`` mails were tried, or ``stopping`` is set.
 
+        What a server has not answered a little later goes on without us, and is counted in a later
+        drain of this worker; not if there is a ``limit``, which is kept by counting. One that is
+        cancelled begins nothing more; what it has begun goes on as well.
+
         Returns:
             Mails by the status they came to; ``queued`` are those that are tried again later, and
             ``parked`` counts accounts.
         """
+        round_ = _Round(account_id, stopping)
+        task = asyncio.create_task(self._run(round_, owner, limit))
+        self._rounds[task] = round_
+        task.add_done_callback(self._ended)
+        try:
+            await self._attend(task, stopping, forever=limit is not None)
+            if task.done():
+                task.result()
+        finally:
+            stopping.set()
+            round_.attended = False
+        return round_.take_counts() + self._late.pop(account_id, Counter())
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for what drains have left under way; what remains then is cut short and labelled."""
+        if self._rounds:
+            await asyncio.wait(self._rounds, timeout=seconds)
+        for task in self._rounds:
+            task.cancel()
+        if self._rounds:
+            await asyncio.wait(self._rounds)
+
+    async def _attend(
+        self, task: asyncio.Task[None], stopping: asyncio.Event, *, forever: bool
+    ) -> None:
+        over = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({task, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+        await asyncio.wait({task}, timeout=None if forever else self._handover_seconds)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        round_ = self._rounds.pop(task)
+        if round_.attended:
+            return
+        counts = self._late.setdefault(round_.account_id, Counter())
+        counts.update(round_.take_counts())
+        if not task.cancelled() and (error := task.exception()):
+            # The next drain comes upon it again.
+            _log.warning("a drain that nobody waited for has failed: %s", type(error).__name__)
+
+    async def _run(self, round_: _Round, owner: str, limit: int | None) -> None:
         batches = Batches(self._committer)
         budget = _Budget(limit)
         means = Means(
@@ -81,15 +147,13 @@ class Drainer:
             settings=self._settings,
             take=budget.take,
             give=budget.give,
-            stopping=stopping,
+            stopping=round_.stopping,
         )
-        counts: Counter[str] = Counter()
         async with batches.writing(), self._renewed(owner):
-            await self._run_lanes(means, account_id, counts)
-        return counts
+            await self._run_lanes(means, round_)
 
-    async def _run_lanes(self, means: Means, only: str | None, counts: Counter[str]) -> None:
-        lanes: dict[asyncio.Task[None], Lane] = {}
+    async def _run_lanes(self, means: Means, round_: _Round) -> None:
+        lanes, counts = round_.lanes, round_.counts
         fruitless: set[str] = set()
         failure: BaseException | None = None
         broken: BaseException | None
@@ -97,7 +161,7 @@ class Drainer:
             while True:
                 if not means.stopping.is_set() and means.take(1):
                     means.give(1)
-                    broken = await self._open_lanes(means, only, lanes, fruitless)
+                    broken = await self._open_lanes(means, round_.account_id, lanes, fruitless)
                     failure = failure or broken
                 if not lanes:
                     break
@@ -120,6 +184,7 @@ class Drainer:
             await asyncio.gather(*lanes, return_exceptions=True)
             for lane in lanes.values():
                 counts.update(lane.counts)
+            lanes.clear()
         if failure is not None and not counts:  # else the next round comes upon it again
             raise failure
 
@@ -185,6 +250,28 @@ class Drainer:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+@dataclass(slots=True)
+class _Round:
+    """One drain, for an account or for all."""
+
+    account_id: str | None
+    stopping: asyncio.Event
+    lanes: dict[asyncio.Task[None], Lane] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Of lanes that have ended."""
+    attended: bool = True
+    """Whether somebody waits for it."""
+
+    def take_counts(self) -> Counter[str]:
+        """What has not been taken yet, also of lanes that are under way."""
+        taken = Counter(self.counts)
+        self.counts.clear()
+        for lane in self.lanes.values():
+            taken.update(lane.counts)
+            lane.counts.clear()
+        return taken
 
 
 class _Budget:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from temporalio.worker import Worker
@@ -18,14 +18,20 @@ class Crew:
         workers: Not started yet; each gives its running steps the same grace.
         grace_seconds: That grace.
         cut: Called when it is over: ends what blocks a thread and cannot be cancelled.
+        finish: Ends, in the seconds that are left of it, what steps have left under way.
     """
 
     def __init__(
-        self, workers: Sequence[Worker], grace_seconds: float, cut: Callable[[], None]
+        self,
+        workers: Sequence[Worker],
+        grace_seconds: float,
+        cut: Callable[[], None],
+        finish: Callable[[float], Awaitable[None]],
     ) -> None:
         self._workers = workers
         self._grace_seconds = grace_seconds
         self._cut = cut
+        self._finish = finish
         self._stopping = False
 
     @asynccontextmanager
@@ -54,8 +60,10 @@ class Crew:
         # All at once: one after the other, the last one would take new work until the others are
         # done, and each would have a grace of its own.
         self._stopping = True
-        over = asyncio.get_running_loop().call_later(self._grace_seconds, self._cut)
+        loop = asyncio.get_running_loop()
+        over = loop.call_later(self._grace_seconds, self._cut)
         try:
             await asyncio.gather(*(worker.shutdown() for worker in self._workers))
         finally:
             over.cancel()
+            await self._finish(max(0, over.when() - loop.time()))

@@ -99,6 +99,12 @@ class Drain:
             mine = select(Attempt).join(Delivery).where(Delivery.account_id == account_id)
             return list(session.exec(mine))
 
+    async def until(self, account_id: str, states: dict[str, int]) -> None:
+        """Wait until the account's mails are in these states."""
+        async with asyncio.timeout(20):
+            while self.states(account_id) != states:  # noqa: ASYNC110 - rows send no events
+                await asyncio.sleep(0.02)
+
     def parked(self, account_id: str) -> str | None:
         with self.database.read() as session:
             row = select(AccountRow.parked_reason).where(AccountRow.id == account_id)
@@ -106,7 +112,9 @@ class Drain:
 
 
 @asynccontextmanager
-async def draining(database: Database, folder: Path, **settings: Any) -> AsyncIterator[Drain]:
+async def draining(
+    database: Database, folder: Path, *, handover_seconds: float = 5, **settings: Any
+) -> AsyncIterator[Drain]:
     """A worker that can drain the queue of ``database``."""
     given = Settings(data_dir=folder, **settings)
     aside, committer, readers = Aside(database), Committer(database), Readers(database)
@@ -114,8 +122,13 @@ async def draining(database: Database, folder: Path, **settings: Any) -> AsyncIt
     pool = SmtpPool(SmtpClient(), limits, pauses)
     accounts = Accounts(SecretBox(load_keyring(given).secrets))
     content = ContentStore(LocalBlobs(folder), 10_000)
-    drainer = Drainer(committer, readers, accounts, content, pool, given)
+    drainer = Drainer(
+        committer, readers, accounts, content, pool, given, handover_seconds=handover_seconds
+    )
     async with aside, limits, pool:
-        yield Drain(database, drainer, accounts, committer)
+        try:
+            yield Drain(database, drainer, accounts, committer)
+        finally:
+            await drainer.finish(0)
     committer.close()
     readers.close()
