@@ -140,7 +140,7 @@ def end(session: Session, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome not in usual:
             end_carefully(session, outcome)
-    session.expire_all()
+    _refresh(session)
     for outcome in rows.unknown if usual else ():
         _plan(session, outcome)
 
@@ -183,10 +183,16 @@ def end_carefully(session: Session, outcome: Outcome) -> None:
         .where(col(Delivery.id) == mail.delivery_id)
         .values(attempts=mail.attempts + 1)
     )
-    session.expire_all()
+    _refresh(session)
     if outcome.next_attempt_at is None:
         ledger.close(session, mail.delivery_id, outcome.error)
     _plan(session, outcome)
+
+
+def _refresh(session: Session) -> None:
+    """See what statements have changed; to expire alone would drop what is not written yet."""
+    session.flush()
+    session.expire_all()
 
 
 def _plan(session: Session, outcome: Outcome) -> None:
