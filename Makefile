@@ -57,7 +57,7 @@ chaos-tests: .venv/.synced
 		$(PY) -m pytest -m chaos tests/chaos
 
 # The same at full length, in rounds; a run that was cut goes on after its last whole round.
-CHAOS ?= --rounds 10 --mails 2000 --kills 200 --times 10 --restarts 5 --freezes 1
+CHAOS ?= --rounds 10 --mails 2040 --kills 180 --times 10 --restarts 5 --freezes 1
 chaos: .venv/.synced
 	$(PY) -m tools.servers install
 	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \

@@ -20,6 +20,7 @@ from tests.chaos.sending import smtp_options
 
 STORES = ("sqlite", "postgresql")
 _POINTS = tuple(dict.fromkeys(SENDING + DRAINING))
+_WORKERS = 3
 _BACKLOG, _SINGLES = 30, 8
 """Mails that wait in the queue, and that are sent at once, while blows fall."""
 
@@ -94,7 +95,9 @@ def _store(asked: Asked, number: int) -> str:
 async def play(asked: Asked, this: Round) -> dict[str, Any]:
     """Play a round; its figures, with those that ought to be 0 and are not under ``wrong``."""
     seed = f"{asked.seed} {this.name}"
-    with World(seed, postgres=this.store == "postgresql", smtp=smtp_options()) as world:
+    with World(
+        seed, postgres=this.store == "postgresql", smtp=smtp_options(), workers=_WORKERS
+    ) as world:
         client = await world.client()
         figures = await _PARTS[this.part](asked, this, world, client)
     return figures | {"rounds": {this.store: 1}}
