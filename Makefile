@@ -7,14 +7,15 @@ PY := .venv/bin/python
 TEST_PROCESSES ?= 2
 TESTS_OF_THE_STORE := tests/unit tests/store tests/e2e tests/starter tests/endpoints tests/chaos
 
-.PHONY: help demo up check test chaos faults bench bench-send measure schemas lock clean
+.PHONY: help demo up check test chaos chaos-tests faults bench bench-send measure schemas lock clean
 
 help:
 	@echo "make demo     show the engine at work, once, with an embedded mail server"
 	@echo "make up       run everything and stay up"
 	@echo "make check    format, lint, types, import rules, unit tests"
 	@echo "make test     the whole test suite, with real servers"
-	@echo "make chaos    kill and freeze workers at every step"
+	@echo "make chaos    kill and freeze workers at every step; an hour or two, goes on when cut"
+	@echo "make chaos-tests  the same in short tests"
 	@echo "make faults   a mail server that fails at every stage in every way"
 	@echo "make bench    the benchmarks"
 	@echo "make bench-send  draining the queue beside other engines; half an hour"
@@ -50,10 +51,17 @@ test: .venv/.synced
 			$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadgroup $(TESTS_OF_THE_STORE)
 
 # Workers killed and frozen at every step: minutes each, and the more the machine is their own.
-chaos: .venv/.synced
+chaos-tests: .venv/.synced
 	$(PY) -m tools.servers install
 	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
 		$(PY) -m pytest -m chaos tests/chaos
+
+# The same at full length, in rounds; a run that was cut goes on after its last whole round.
+CHAOS ?= --rounds 10 --mails 2040 --kills 180 --times 10 --restarts 5 --freezes 1
+chaos: .venv/.synced
+	$(PY) -m tools.servers install
+	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
+		$(PY) -m tests.chaos --resume $(CHAOS)
 
 # What is right in each cell stands in tests/faults/expected.py. Half a minute.
 faults: .venv/.synced

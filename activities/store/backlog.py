@@ -30,7 +30,9 @@ def oldest_due_seconds(session: Session) -> float:
     """How long the oldest delivery that may be sent now has been due; 0 when none is."""
     now = datetime.now(UTC)
     planned = session.exec(
-        select(func.min(Delivery.next_attempt_at)).where(col(Delivery.state).in_(_DUE))
+        select(func.min(Delivery.next_attempt_at)).where(
+            col(Delivery.state).in_(_DUE), col(Delivery.next_attempt_at).is_not(None)
+        )
     ).one()
     queued = session.exec(
         select(func.min(Message.created_at))

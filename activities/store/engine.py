@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InvalidatePoolError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
 from activities.ports import Metrics
@@ -25,6 +33,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA foreign_keys=ON",
 )
 
+_TRUSTED_SECONDS = 1.0
 _CONNECT_SECONDS = 10
 """Patience for a PostgreSQL server that does not answer at all."""
 
@@ -50,7 +59,6 @@ class Database:
             self.url,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=not self.is_sqlite,
             connect_args={} if self.is_sqlite else _postgresql_arguments(self.url),
             json_serializer=lambda value: to_json(value).decode(),
             json_deserializer=from_json,
@@ -65,6 +73,7 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
+            _ask_idle_connections(self.engine)
             # All statements of a read see one state, as they do in SQLite.
             self._reader = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -149,6 +158,27 @@ def translated() -> Iterator[None]:
         raise ConnectorError(
             ErrorType.STORE_UNAVAILABLE, f"the store failed ({type(error).__name__})"
         ) from None
+
+
+def _ask_idle_connections(engine: Engine) -> None:
+    """Ask a connection that was idle whether it lives; one in use a moment ago is not asked.
+
+    ``pool_pre_ping`` asks each time, which costs a busy writer a round trip for each transaction.
+    """
+
+    def used(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["used"] = time.monotonic()
+
+    def ask(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used", time.monotonic()) < _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            raise InvalidatePoolError from None  # the others are as old: the server was restarted
+
+    event.listen(engine, "checkin", used)
+    event.listen(engine, "checkout", ask)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Integer, Table, Update, bindparam, func, insert, update
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import Integer, insert, update
+from sqlmodel import Session, col, select
 
 from activities.store import ledger, queue
+from activities.store.bulk import BulkInsert, BulkSelect, BulkUpdate, run_together, table_of
 from activities.store.ledger import Verdict
 from activities.store.queue import QueuedMail
 from activities.store.tallies import tally
@@ -98,28 +99,27 @@ class Outcome:
 def intend(session: Session, intents: Sequence[Intent]) -> set[str]:
     """Commit intents; returns the attempts whose dot may be sent, the others are not ours."""
     now = datetime.now(UTC)
-    rows = [
-        {
-            "key": i.mail.delivery_id,
-            "held": i.mail.epoch,
-            "settled": len(i.mail.settled),
-            "now": now,
-        }
-        for i in intents
-    ]
     connection = session.connection()
-    if connection.execute(_CLAIM, rows).rowcount == len(rows):
-        mine = list(intents)
-    else:
-        mine = [
-            intent
-            for intent, row in zip(intents, rows, strict=True)
-            if connection.execute(_CLAIM, row).rowcount
-        ]
+    ours = set(
+        _OURS.found(
+            connection,
+            [
+                {
+                    "key": intent.mail.delivery_id,
+                    "held": intent.mail.epoch,
+                    "settled": len(intent.mail.settled),
+                    "now": now,
+                }
+                for intent in intents
+            ],
+        )
+    )
+    mine = [intent for intent in intents if intent.mail.delivery_id in ours]
     if mine:
         intended = {"phase": Phase.DOT_INTENT, "dot_intent_at": now}
-        connection.execute(
-            _NEW_INTENT, [_attempt(i.mail, i.started_at, list(i.accepted)) | intended for i in mine]
+        _NEW_INTENT.run(
+            connection,
+            [_attempt(i.mail, i.started_at, list(i.accepted)) | intended for i in mine],
         )
     return {intent.mail.attempt_id for intent in mine}
 
@@ -131,7 +131,7 @@ def end(session: Session, outcomes: Sequence[Outcome]) -> None:
     for outcome in usual:
         rows.add(outcome)
     connection = session.connection()
-    if not usual or connection.execute(_DELIVERY, rows.deliveries).rowcount == len(usual):
+    if not usual or _DELIVERY.run(connection, rows.deliveries) == len(usual):
         rows.write(session)
     else:
         # Somebody has taken one of them over: which, and what that means, is seen one by one. What
@@ -140,7 +140,7 @@ def end(session: Session, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome not in usual:
             end_carefully(session, outcome)
-    session.expire_all()
+    _refresh(session)
     for outcome in rows.unknown if usual else ():
         _plan(session, outcome)
 
@@ -183,10 +183,16 @@ def end_carefully(session: Session, outcome: Outcome) -> None:
         .where(col(Delivery.id) == mail.delivery_id)
         .values(attempts=mail.attempts + 1)
     )
-    session.expire_all()
+    _refresh(session)
     if outcome.next_attempt_at is None:
         ledger.close(session, mail.delivery_id, outcome.error)
     _plan(session, outcome)
+
+
+def _refresh(session: Session) -> None:
+    """See what statements have changed; to expire alone would drop what is not written yet."""
+    session.flush()
+    session.expire_all()
 
 
 def _plan(session: Session, outcome: Outcome) -> None:
@@ -237,7 +243,7 @@ class _Rows:
             }
         )
         sent_at = self.now if status in _SENT_STATES else None
-        self._messages.append({"key": mail.message_id, "status": status, "sent": sent_at})
+        self._messages.append({"key": mail.message_id, "status": status, "sent_at": sent_at})
         self._tally(outcome, states, None if is_open else status)
 
     def _add_attempt(self, outcome: Outcome) -> None:
@@ -291,65 +297,51 @@ class _Rows:
 
     def write(self, session: Session) -> None:
         """Write all but the deliveries."""
-        connection = session.connection()
-        for statement, rows in (
-            (_RECIPIENT, self._recipients),
-            (_ENDED, self._ended),
-            (_NEW_ATTEMPT, self._attempts),
-            (_MESSAGE, self._messages),
-            (_NEW_ENTRY, self._log),
-        ):
-            if rows:
-                connection.execute(statement, rows)
+        run_together(
+            session.connection(),
+            (
+                (_RECIPIENT, self._recipients),
+                (_ENDED, self._ended),
+                (_NEW_ATTEMPT, self._attempts),
+                (_MESSAGE, self._messages),
+                (_NEW_ENTRY, self._log),
+            ),
+        )
         for metric, labels in self._tallies:
             tally(session, metric, 1, **labels)
 
 
-def _table(model: type[SQLModel]) -> Table:
-    return SQLModel.metadata.tables[str(model.__tablename__)]
-
-
-def _update(model: type[SQLModel], column: str, *changed: str) -> Update:
-    """An UPDATE for many rows, each named by the parameter ``key``."""
-    columns = _table(model).c
-    return (
-        update(_table(model))
-        .where(columns[column] == bindparam("key"))
-        .values({name: bindparam(name, type_=columns[name].type) for name in changed})
-    )
-
-
-# Made once: to make a statement, and a key for its compiled form, costs more than to run it.
-_DELIVERIES, _RECIPIENTS, _MESSAGES = _table(Delivery), _table(Recipient), _table(Message)
-_OURS = _DELIVERIES.c.epoch == bindparam("held", type_=Integer)
-_CLAIM = (
-    update(_DELIVERIES)
-    .where(
-        _DELIVERIES.c.id == bindparam("key"),
-        _OURS,
-        # Who slept past the lease must not race whoever is about to take the mail over.
-        _DELIVERIES.c.leased_until > bindparam("now", type_=_DELIVERIES.c.leased_until.type),
-        # Word may have come meanwhile that an earlier attempt has reached somebody.
-        select(func.count())
-        .where(
-            _RECIPIENTS.c.delivery_id == bindparam("key"),
-            *(_RECIPIENTS.c.state != state for state in OPEN_STATES),
-        )
-        .scalar_subquery()
-        == bindparam("settled", type_=Integer),
-    )
-    .values(state=MessageStatus.SENDING)
+_KEY = {"key": "id"}
+_TOLD = ("phase", "ended_at", "outcome", "code", "error_type")
+_BEGUN = ("id", "delivery_id", "rendition_id", "epoch", "owner", "recipients", "started_at")
+_OURS = BulkSelect(
+    {
+        "key": table_of(Delivery).c.id.type,
+        "held": table_of(Delivery).c.epoch.type,
+        "settled": Integer(),
+        "now": table_of(Delivery).c.leased_until.type,
+    },
+    "SELECT d.id FROM v JOIN delivery AS d ON d.id = v.key"
+    # Who slept past the lease must not race whoever is about to take the mail over.
+    " WHERE d.epoch = v.held AND d.leased_until > v.now"
+    # Word may have come meanwhile that an earlier attempt has reached somebody.
+    " AND v.settled = (SELECT count(*) FROM recipient AS r WHERE r.delivery_id = v.key"
+    f" AND r.state NOT IN ({', '.join(repr(state.value) for state in sorted(OPEN_STATES))}))",
+    lock="d",
 )
-_DELIVERY = (
-    _update(Delivery, "id", "attempts", "state", "next_attempt_at", "tell_at")
-    .where(_OURS)
-    .values(leased_until=None)
+_DELIVERY = BulkUpdate(
+    Delivery,
+    _KEY | {"held": "epoch"},
+    ("attempts", "state", "next_attempt_at", "tell_at"),
+    cleared=("leased_until",),
 )
-_RECIPIENT = _update(Recipient, "delivery_id", "state", "code", "enhanced_code", "reply").where(
-    _RECIPIENTS.c.number == bindparam("of", type_=Integer)
+_RECIPIENT = BulkUpdate(
+    Recipient, {"key": "delivery_id", "of": "number"}, ("state", "code", "enhanced_code", "reply")
 )
-_ENDED = _update(Attempt, "id", "phase", "ended_at", "outcome", "code", "error_type")
-_MESSAGE = _update(Message, "id", "status").values(
-    sent_at=func.coalesce(bindparam("sent", type_=_MESSAGES.c.sent_at.type), _MESSAGES.c.sent_at)
+_ENDED = BulkUpdate(Attempt, _KEY, _TOLD)
+_MESSAGE = BulkUpdate(Message, _KEY, ("status", "sent_at"), kept=("sent_at",))
+_NEW_INTENT = BulkInsert(Attempt, (*_BEGUN, "phase", "dot_intent_at"))
+_NEW_ATTEMPT = BulkInsert(Attempt, (*_BEGUN, *_TOLD))
+_NEW_ENTRY = BulkInsert(
+    LogEntry, ("at", "account_id", "message_id", "event", "error_type", "detail")
 )
-_NEW_INTENT, _NEW_ATTEMPT, _NEW_ENTRY = insert(Attempt), insert(Attempt), insert(LogEntry)

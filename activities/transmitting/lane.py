@@ -24,7 +24,7 @@ _MORE = timedelta(seconds=1)
 _SHARE = 20
 """Mails that one lease of a connection is good for, although somebody else waits for it."""
 _BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.STARTTLS, Phase.AUTH})
-CHUNK = 100
+CHUNK = 250
 """Mails leased at once."""
 
 

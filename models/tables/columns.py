@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, LargeBinary, String, TypeDecorator
+from sqlalchemy import JSON, DateTime, Index, LargeBinary, String, TypeDecorator
+from sqlalchemy import text as text_clause
 from sqlmodel import Field
 
 CHAIN_CHARS = 1100
@@ -50,9 +51,15 @@ def instant(*, index: bool = False) -> Any:
     return Field(sa_type=UtcDateTime, index=index)
 
 
-def maybe_instant(*, index: bool = False) -> Any:
+def maybe_instant() -> Any:
     """A moment, or none yet."""
-    return Field(default=None, sa_type=UtcDateTime, index=index, nullable=True)
+    return Field(default=None, sa_type=UtcDateTime, nullable=True)
+
+
+def set_index(table: str, column: str) -> Index:
+    """An index of the rows whose ``column`` is set; the others cost nothing to write."""
+    rows = text_clause(f"{column} IS NOT NULL")
+    return Index(f"ix_{table}_{column}", column, sqlite_where=rows, postgresql_where=rows)
 
 
 def json_column() -> Any:

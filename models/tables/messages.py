@@ -34,7 +34,7 @@ class Message(SQLModel, table=True):
     )
 
     id: str = id_column()
-    account_id: str = reference("email_account.id")
+    account_id: str = reference("email_account.id", index=False)
     direction: str = Field(max_length=16)
     identity: str = Field(max_length=64)
     """Incoming: sha256 of the raw mail, hexadecimal. Outgoing: the idempotency key's hash or id."""

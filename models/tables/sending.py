@@ -16,6 +16,7 @@ from models.tables.columns import (
     maybe_instant,
     maybe_json,
     reference,
+    set_index,
 )
 
 
@@ -37,18 +38,21 @@ class Delivery(SQLModel, table=True):
     __table_args__ = (
         # The order in which the queue is drained, account by account.
         Index("ix_delivery_queue", "account_id", "queued", "state", "priority", "next_attempt_at"),
+        set_index("delivery", "next_attempt_at"),
+        set_index("delivery", "verify_at"),
+        set_index("delivery", "tell_at"),
     )
 
     id: str = id_column()
     message_id: str = reference("message.id", cascade=True)
-    account_id: str = reference("email_account.id")
+    account_id: str = reference("email_account.id", index=False)
     rendition_id: str = reference("rendition.id", index=False)
     envelope_from: str = Field(max_length=320)
     state: str = Field(max_length=20, index=True)
     epoch: int = 0
     lease_owner: str | None = Field(default=None, max_length=CHAIN_CHARS)
     attempts: int = 0
-    next_attempt_at: datetime | None = maybe_instant(index=True)
+    next_attempt_at: datetime | None = maybe_instant()
     queued: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     """Whether the queue sends it; else the workflow that composed it does."""
     priority: int = Field(default=3, sa_column_kwargs={"server_default": "3"})
@@ -63,10 +67,10 @@ class Delivery(SQLModel, table=True):
     """Until then the worker that drains the queue holds it; afterwards it is taken over."""
     held_reason: str | None = Field(default=None, max_length=64)
     """Why nothing is tried until a person acts: an error type, or ``operator``."""
-    verify_at: datetime | None = maybe_instant(index=True)
+    verify_at: datetime | None = maybe_instant()
     """When the Sent folder is looked at for a mail whose outcome is unknown."""
     verifications: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
-    tell_at: datetime | None = maybe_instant(index=True)
+    tell_at: datetime | None = maybe_instant()
     """Since when somebody is to be told what became of it."""
     sent_copy: str | None = Field(default=None, max_length=16)
     """State of the copy in the Sent folder (``models.delivery.SentCopy``)."""

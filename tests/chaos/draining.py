@@ -1,4 +1,7 @@
-"""Queued mails, drained again and again while workers die, judged by what the SMTP server took."""
+"""Queued mails, drained again and again while workers die, judged by what the SMTP server took.
+
+Others that are sent at once, each by its own workflow, may keep them company.
+"""
 
 from __future__ import annotations
 
@@ -58,22 +61,40 @@ async def drain_under_blows(
     plan: Sequence[Blow | Restart],
     *,
     backlog: int = BACKLOG,
+    singles: int = 0,
     policy: UnknownPolicy | None = None,
 ) -> SendFigures:
-    """Queue ``mails`` mails, more while blows are left to be dealt, drain them all, and judge."""
-    load = Sending(world, client, queued=True, accounts=ACCOUNTS, max_connections=_MAX_CONNECTIONS)
+    """Hand in ``mails`` mails, more while blows are left to be dealt, drain them all, and judge.
+
+    ``backlog`` of them wait in the queue at a time; beside them, ``singles`` are on their way.
+    """
+    queued = Sending(
+        world, client, queued=True, accounts=ACCOUNTS, max_connections=_MAX_CONNECTIONS
+    )
+    single = Sending(world, client)
+
+    def handed_in() -> int:
+        return len(queued.mails) + len(single.mails)
+
     async with world.resurrection(), _drains(client) as failures:
-        feeding = asyncio.create_task(_feed(world, load, backlog, policy))
+        feeding = [asyncio.create_task(_feed(world, queued, backlog, policy))]
+        if singles:
+            feeding.append(asyncio.create_task(_send(single, singles, policy, mails)))
         dealt = await deal(world, plan, before=lambda _: None)
-        while len(load.mails) < mails:  # noqa: ASYNC110 - the feeder looks as seldom
+        while handed_in() < mails:  # noqa: ASYNC110 - the feeders look as seldom
             await asyncio.sleep(_LOOK_SECONDS)
-        feeding.cancel()
-        with suppress(asyncio.CancelledError):
-            await feeding
-        await load.drained()
-        await _emptied(world, load)
-    findings = failures + _reread(world, load)
-    figures = judge(world, load.mails)
+        for feeder in feeding:
+            feeder.cancel()
+        for ended in await asyncio.gather(*feeding, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+        await queued.drained()
+        if singles:
+            await single.drained()
+        await _emptied(world, queued)
+    findings = failures + _reread(world, queued)
+    figures = judge(world, queued.mails + single.mails)
+    figures.queued = len(queued.mails)
     figures.findings += findings
     figures.unlabelled += len(findings)
     dealt.enter(figures)
@@ -94,6 +115,15 @@ async def _feed(world: World, load: Sending, backlog: int, policy: UnknownPolicy
         while _unsettled(world, load) >= backlog:  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(_LOOK_SECONDS)
         load.submit(number, policy, may_repeat=True)
+
+
+async def _send(load: Sending, at_once: int, policy: UnknownPolicy | None, mails: int) -> None:
+    """Keep so many single mails on their way."""
+    for number in count():
+        while load.running >= at_once:  # noqa: ASYNC110 - they end in other tasks
+            await asyncio.sleep(_LOOK_SECONDS)
+        # Whoever watches a mail of another workflow looks ever more seldom: not at the end.
+        load.submit(number, policy, may_repeat=number < mails // 8)
 
 
 def _unsettled(world: World, load: Sending) -> int:

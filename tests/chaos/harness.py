@@ -104,7 +104,7 @@ class World:
 
     def __init__(
         self,
-        seed: int,
+        seed: int | str,
         *,
         postgres: bool = False,
         smtp: Sequence[str] = (),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import select
+from sqlmodel import col, select
 
 from models.account import UnknownPolicy
 from models.delivery import MessageStatus, SendEmailResult
-from models.tables import Attempt, Delivery, LogEntry, Message, Recipient
+from models.tables import Attempt, Delivery, LogEntry, Recipient
+from tests.chaos.control import Action, Crash, Mark
 from tests.chaos.harness import World
+
+_LOST, _ENDED = "attempt_lost", "attempt_ended"
 
 
 @dataclass
@@ -34,6 +37,12 @@ class SendFigures:
     """What came of it. Those that ``wrong`` names have to be 0."""
 
     mails: int = 0
+    queued: int = 0
+    """Of those: sent by the queue."""
+    at_most_once: int = 0
+    """Mails with this policy."""
+    at_most_once_duplicates: int = 0
+    """Second copies of them; each counts as one outside the window too."""
     kills: int = 0
     """SIGKILLs."""
     freezes: int = 0
@@ -49,7 +58,9 @@ class SendFigures:
     changed_bytes: int = 0
     """Copies of one mail that differ in bytes or Message-ID."""
     duplicates_in_window: int = 0
-    """Allowed for ``at_least_once``: at most one per blow within the dangerous part."""
+    """Allowed for ``at_least_once``: one for each attempt that the ledger labelled unknown."""
+    duplicates_without_blow: int = 0
+    """Of those: more than blows hit attempts of that mail before their outcome stood."""
     unknown: int = 0
     """Mails that are labelled unknown; the two below add up to it."""
     unknown_accepted: int = 0
@@ -59,13 +70,22 @@ class SendFigures:
     stalls_in_window: int = 0
     """Attempts taken over there although no blow hit them: their worker was too slow to show that
     it lives, on a machine that has other work. The ledger labels them like the others."""
+    ended_in_window: int = 0
+    """Attempts that their own worker labelled unknown: it was told to stop, or the connection broke
+    after the dot."""
     findings: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     """Points that nobody came past in time."""
 
     def wrong(self) -> dict[str, int]:
         """The figures that should be 0 and are not."""
-        zero = ("lost", "duplicates_outside_window", "unlabelled", "changed_bytes")
+        zero = (
+            "lost",
+            "duplicates_outside_window",
+            "at_most_once_duplicates",
+            "unlabelled",
+            "changed_bytes",
+        )
         return {name: n for name in zero if (n := asdict(self)[name])}
 
 
@@ -73,16 +93,15 @@ def judge(world: World, mails: Sequence[Mail]) -> SendFigures:
     """Compare what was handed in with what the server took and what the ledger says."""
     accepted = _accepted(world.smtp.ledger)
     rows = _rows(world)
-    hits = _hits_in_window(world)
+    blows = _Blows(world)
     figures = SendFigures(mails=len(mails))
     for message_id in {result.message_id for mail in mails for result in mail.results}:
         row = rows[message_id]
-        figures.blows_in_window += hits[row.delivery_id]
-        stalls = max(0, _taken_over_in_window(world, message_id) - hits[row.delivery_id])
-        figures.stalls_in_window += stalls
-        hits[row.delivery_id] += stalls
+        figures.blows_in_window += sum(blows.in_window(a.id) for a in row.attempts)
+        figures.stalls_in_window += sum(not blows.in_window(a.id) for a in row.labelled(_LOST))
+        figures.ended_in_window += len(row.labelled(_ENDED))
     for mail in mails:
-        _judge_mail(mail, accepted, rows, hits, figures)
+        _judge_mail(mail, accepted, rows, blows, figures)
     return figures
 
 
@@ -91,16 +110,21 @@ class _Row:
     """What the ledger says about a mail."""
 
     delivery_id: str
-    status: str
     states: dict[str, str]
     attempts: list[Attempt]
+    doubts: dict[int, str]
+    """Epochs whose attempt was labelled unknown, and by which entry of the log."""
+
+    def labelled(self, *events: str) -> list[Attempt]:
+        """Attempts that had announced their dot, and that one of these entries calls unknown."""
+        return [a for a in self.attempts if a.dot_intent_at and self.doubts.get(a.epoch) in events]
 
 
 def _judge_mail(
     mail: Mail,
     accepted: dict[str, list[tuple[str, str]]],
     rows: dict[str, _Row],
-    hits: Counter[str],
+    blows: _Blows,
     figures: SendFigures,
 ) -> None:
     def finding(kind: str, what: str) -> None:
@@ -121,9 +145,15 @@ def _judge_mail(
     if len(set(copies)) > 1:
         finding("changed_bytes", f"{len(set(copies))} versions")
     extra = max(len(accepted[address]) for address in mail.recipients) - 1
+    once = mail.policy is UnknownPolicy.AT_MOST_ONCE
+    figures.at_most_once += once
+    figures.at_most_once_duplicates += max(0, extra) if once else 0
     if extra > 0:
-        allowed = hits[row.delivery_id] if mail.policy is UnknownPolicy.AT_LEAST_ONCE else 0
+        resent = mail.policy is UnknownPolicy.AT_LEAST_ONCE
+        allowed = len(row.labelled(_LOST, _ENDED)) if resent else 0
         figures.duplicates_in_window += min(extra, allowed)
+        by_blow = sum(blows.before_outcome(a.id) for a in row.labelled(_LOST, _ENDED))
+        figures.duplicates_without_blow += max(0, min(extra, allowed) - by_blow)
         if extra > allowed:
             finding("duplicates_outside_window", f"{extra + 1} copies, {allowed} allowed")
     for address in mail.recipients:
@@ -178,34 +208,48 @@ def _rows(world: World) -> dict[str, _Row]:
         attempts: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in session.exec(select(Attempt)):
             attempts[attempt.delivery_id].append(attempt)
-        status = {m.id: m.status for m in session.exec(select(Message))}
+        doubts: dict[str | None, dict[int, str]] = defaultdict(dict)
+        for entry in session.exec(select(LogEntry).where(col(LogEntry.event).in_((_LOST, _ENDED)))):
+            if entry.detail.get("outcome") == "unknown":
+                doubts[entry.message_id][entry.detail["epoch"]] = entry.event
         return {
-            d.message_id: _Row(d.id, status[d.message_id], states[d.id], attempts[d.id])
+            d.message_id: _Row(
+                d.id,
+                states[d.id],
+                attempts[d.id],
+                doubts[d.message_id],
+            )
             for d in session.exec(select(Delivery))
         }
 
 
-def _taken_over_in_window(world: World, message_id: str) -> int:
-    """How many attempts the ledger has labelled unknown when it took them over."""
-    with world.store.database.read() as session:
-        lost = session.exec(
-            select(LogEntry.detail).where(
-                LogEntry.message_id == message_id, LogEntry.event == "attempt_lost"
-            )
+class _Blows:
+    """What hit whom, by the workers' own notes and the harness's."""
+
+    def __init__(self, world: World) -> None:
+        self._intents: dict[str, Mark] = {}
+        self._ends: dict[str, float] = {}
+        for mark in world.control.marks():
+            if mark.event == "intent":
+                self._intents.setdefault(mark.attempt, mark)
+            else:
+                self._ends.setdefault(mark.attempt, mark.at)
+        self._crashes: dict[int, list[Crash]] = defaultdict(list)
+        for crash in world.control.crashes():
+            self._crashes[crash.pid].append(crash)
+
+    def in_window(self, attempt: str) -> bool:
+        """Whether one hit an attempt between its intent and the commit of its outcome."""
+        return any(self._intents[attempt].at <= crash.at for crash in self._until_end(attempt))
+
+    def before_outcome(self, attempt: str) -> bool:
+        """The same; also a worker that was told to stop goes on for a moment, into the window."""
+        return self.in_window(attempt) or any(
+            crash.action is Action.END for crash in self._until_end(attempt)
         )
-        return sum(detail.get("outcome") == "unknown" for detail in lost)
 
-
-def _hits_in_window(world: World) -> Counter[str]:
-    """How often a blow hit each delivery between the intent and its outcome's commit."""
-    marks = world.control.marks()
-    ended = {m.attempt: m.at for m in marks if m.event == "end"}
-    blows_by_pid: dict[int, list[float]] = defaultdict(list)
-    for crash in world.control.crashes():
-        blows_by_pid[crash.pid].append(crash.at)
-    hits: Counter[str] = Counter()
-    for mark in marks:
-        if mark.event == "intent":
-            end = ended.get(mark.attempt, float("inf"))
-            hits[mark.delivery] += any(mark.at <= at <= end for at in blows_by_pid[mark.pid])
-    return hits
+    def _until_end(self, attempt: str) -> list[Crash]:
+        if attempt not in self._intents:
+            return []
+        end = self._ends.get(attempt, float("inf"))
+        return [crash for crash in self._crashes[self._intents[attempt].pid] if crash.at <= end]

@@ -106,6 +106,11 @@ class Sending:
         """Id of the workflow that sends a mail."""
         return f"chaos-send/{self._run}/{number}/{copy}"
 
+    @property
+    def running(self) -> int:
+        """How many workflows have not ended."""
+        return sum(not task.done() for task in self._tasks)
+
     async def drained(self) -> None:
         """Wait until every workflow has ended.
 

@@ -255,6 +255,23 @@ class TestSettling:
         if not again:
             self.check_unknown(line, delivery_id, policy)
 
+    @pytest.mark.parametrize(
+        ("verdict", "state"), [(ACCEPTED, MessageStatus.SENT), (LATER, MessageStatus.QUEUED)]
+    )
+    def test_what_came_of_a_mail_in_doubt(
+        self, line: Queue, verdict: Verdict, state: MessageStatus
+    ) -> None:
+        delivery_id = line.put(unknown_policy=UnknownPolicy.AT_LEAST_ONCE)
+        line.intend(*line.lease())
+        (again,) = line.lease("heir", after=2 * MINUTE)
+        assert again.doubtful
+        line.change(delivery_id, leased_until=line.now + 9 * MINUTE)
+        line.intend(again)
+        line.end(line.outcome(again, verdict))
+        row = line.row(delivery_id)
+        assert (row.state, row.attempts, row.leased_until) == (state, 1, None)
+        assert (line.status(delivery_id), line.report(delivery_id).status) == (state, state)
+
     @staticmethod
     def check_unknown(line: Queue, delivery_id: str, policy: UnknownPolicy) -> None:
         row = line.row(delivery_id)

@@ -55,8 +55,14 @@ def upgrade() -> None:
             ["account_id", "queued", "state", "priority", "next_attempt_at"],
             unique=False,
         )
-        batch_op.create_index(batch_op.f("ix_delivery_tell_at"), ["tell_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_delivery_verify_at"), ["verify_at"], unique=False)
+        # The queue's index and the unique one begin with the account.
+        batch_op.drop_index("ix_delivery_account_id")
+        batch_op.drop_index("ix_delivery_next_attempt_at")
+        for column in ("next_attempt_at", "tell_at", "verify_at"):
+            rows = sa.text(f"{column} IS NOT NULL")
+            batch_op.create_index(
+                f"ix_delivery_{column}", [column], sqlite_where=rows, postgresql_where=rows
+            )
 
     with op.batch_alter_table("email_account", schema=None) as batch_op:
         batch_op.add_column(sa.Column("paused_at", UtcDateTime(timezone=True), nullable=True))
@@ -65,3 +71,4 @@ def upgrade() -> None:
 
     with op.batch_alter_table("message", schema=None) as batch_op:
         batch_op.add_column(sa.Column("callbacks", sa.JSON(), nullable=True))
+        batch_op.drop_index("ix_message_account_id")
