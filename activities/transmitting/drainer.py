@@ -85,16 +85,16 @@ class Drainer:
             Mails by the status they came to; ``queued`` are those that are tried again later, and
             ``parked`` counts accounts.
         """
-        round_ = _Round(account_id, stopping)
+        round_ = _Round(account_id)
         task = asyncio.create_task(self._run(round_, owner, limit))
         self._rounds[task] = round_
         task.add_done_callback(self._ended)
         try:
-            await self._attend(task, stopping, forever=limit is not None)
+            await self._attend(task, round_, stopping, forever=limit is not None)
             if task.done():
                 task.result()
         finally:
-            stopping.set()
+            round_.stopping.set()
             round_.attended = False
         return round_.take_counts() + self._late.pop(account_id, Counter())
 
@@ -108,13 +108,14 @@ class Drainer:
             await asyncio.wait(self._rounds)
 
     async def _attend(
-        self, task: asyncio.Task[None], stopping: asyncio.Event, *, forever: bool
+        self, task: asyncio.Task[None], round_: _Round, stopping: asyncio.Event, *, forever: bool
     ) -> None:
         over = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait({task, over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             over.cancel()
+        round_.stopping.set()
         await asyncio.wait({task}, timeout=None if forever else self._handover_seconds)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -257,7 +258,7 @@ class _Round:
     """One drain, for an account or for all."""
 
     account_id: str | None
-    stopping: asyncio.Event
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     lanes: dict[asyncio.Task[None], Lane] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     """Of lanes that have ended."""

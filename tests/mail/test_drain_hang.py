@@ -34,7 +34,7 @@ async def silent() -> AsyncIterator[SmtpServer]:
 async def hand_over(worker: Drain, server: SmtpServer, account: str) -> None:
     """Drain until the server is silent, and for no longer."""
     stopping = asyncio.Event()
-    drain = asyncio.create_task(worker.run(stopping=stopping))
+    drain = asyncio.create_task(worker.run(account, stopping=stopping))
     await asyncio.wait_for(server.struck.wait(), 20)
     assert not drain.done()
     stopping.set()
@@ -55,21 +55,22 @@ async def test_the_next_round_serves_the_others(worker: Drain, silent: SmtpServe
     async with SmtpServer() as server:
         other = worker.account(server.port)
         worker.put(other, 30)
-        assert await asyncio.wait_for(worker.run(), 20) == {"sent": 30}
+        await asyncio.wait_for(worker.run(), 20)
+        assert worker.states(other) == {"sent": 30}
     held, epoch = worker.row(delivery).leased_until, worker.row(delivery).epoch
     assert held is not None
     async with asyncio.timeout(20):
         while (worker.row(delivery).leased_until or held) <= held:  # noqa: ASYNC110 - a row
             await asyncio.sleep(0.05)
-    assert await worker.run() == {}, "it is renewed: nobody may take it over"
+    assert await worker.run(hung) == {}, "it is renewed: nobody may take it over"
     await answer(silent)
     await worker.until(hung, {"sent": 1})
     assert worker.row(delivery).epoch == epoch
     (attempt,) = worker.attempts(hung)
     assert attempt.outcome == "sent"
     assert len(silent.accepted) == 1
-    assert await worker.run() == {"sent": 1}, "told by the round that follows"
-    assert await worker.run() == {}
+    assert await worker.run(hung) == {"sent": 1}, "told by the round that follows"
+    assert await worker.run(hung) == {}
 
 
 async def test_its_account_goes_on_over_other_connections(
@@ -79,7 +80,7 @@ async def test_its_account_goes_on_over_other_connections(
     worker.put(account)
     await hand_over(worker, silent, account)
     worker.put(account, 5)
-    assert await asyncio.wait_for(worker.run(), 20) == {"sent": 5}
+    assert await asyncio.wait_for(worker.run(account), 20) == {"sent": 5}
     await answer(silent)
     await worker.until(account, {"sent": 6})
     assert len({mail.message_id for mail in silent.accepted}) == len(silent.accepted) == 6
@@ -88,14 +89,14 @@ async def test_its_account_goes_on_over_other_connections(
 async def test_a_cancelled_drain_hears_the_reply(worker: Drain, silent: SmtpServer) -> None:
     account = worker.account(silent.port, max_connections=1)
     worker.put(account, 3)
-    drain = asyncio.create_task(worker.run())
+    drain = asyncio.create_task(worker.run(account))
     await asyncio.wait_for(silent.struck.wait(), 20)
     drain.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(drain, 20)
     await answer(silent)
     await worker.until(account, {"sent": 1, "queued": 2})
-    assert await worker.run() == {"sent": 3}
+    assert await worker.run(account) == {"sent": 3}
     assert len(silent.accepted) == 3
 
 
@@ -123,7 +124,7 @@ async def test_a_limit_is_counted_to_the_end(worker: Drain, silent: SmtpServer) 
     account = worker.account(silent.port)
     worker.put(account, 2)
     stopping = asyncio.Event()
-    drain = asyncio.create_task(worker.run(limit=1, stopping=stopping))
+    drain = asyncio.create_task(worker.run(account, limit=1, stopping=stopping))
     await asyncio.wait_for(silent.struck.wait(), 20)
     stopping.set()
     done, _ = await asyncio.wait({drain}, timeout=0.5)
