@@ -63,10 +63,12 @@ async def drain_under_blows(
     backlog: int = BACKLOG,
     singles: int = 0,
     policy: UnknownPolicy | None = None,
+    at_once: int = 1,
 ) -> SendFigures:
     """Hand in ``mails`` mails, more while blows are left to be dealt, drain them all, and judge.
 
     ``backlog`` of them wait in the queue at a time; beside them, ``singles`` are on their way.
+    ``at_once`` blows wait for their workers.
     """
     queued = Sending(
         world, client, queued=True, accounts=ACCOUNTS, max_connections=_MAX_CONNECTIONS
@@ -80,7 +82,7 @@ async def drain_under_blows(
         feeding = [asyncio.create_task(_feed(world, queued, backlog, policy))]
         if singles:
             feeding.append(asyncio.create_task(_send(single, singles, policy, mails)))
-        dealt = await deal(world, plan, before=lambda _: None)
+        dealt = await deal(world, plan, before=lambda _: None, at_once=at_once)
         while handed_in() < mails:  # noqa: ASYNC110 - the feeders look as seldom
             await asyncio.sleep(_LOOK_SECONDS)
         for feeder in feeding:
