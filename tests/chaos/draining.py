@@ -93,12 +93,15 @@ async def drain_under_blows(
         await queued.drained()
         if singles:
             await single.drained()
-        await _emptied(world, queued)
+        left = await _emptied(world, queued)
     findings = failures + _reread(world, queued)
     figures = judge(world, queued.mails + single.mails)
     figures.queued = len(queued.mails)
     figures.findings += findings
     figures.unlabelled += len(findings)
+    if left:
+        figures.findings.append(f"lost: {left} queued mails are not settled")
+        figures.lost += left
     dealt.enter(figures)
     return figures
 
@@ -149,10 +152,13 @@ def _open(world: World, load: Sending) -> int:
         ).one()
 
 
-async def _emptied(world: World, load: Sending) -> None:
-    async with asyncio.timeout(_EMPTY_SECONDS):
-        while _open(world, load):  # noqa: ASYNC110 - the database tells nobody
-            await asyncio.sleep(_LOOK_SECONDS)
+async def _emptied(world: World, load: Sending) -> int:
+    """Wait until the queue is empty, but not for ever; returns how many mails are left."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_EMPTY_SECONDS):
+            while _open(world, load):  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(_LOOK_SECONDS)
+    return _open(world, load)
 
 
 @asynccontextmanager
