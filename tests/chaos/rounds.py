@@ -20,8 +20,9 @@ from tests.chaos.sending import smtp_options
 
 STORES = ("sqlite", "postgresql")
 _POINTS = tuple(dict.fromkeys(SENDING + DRAINING))
-_BACKLOG, _SINGLES = 30, 12
+_BACKLOG, _SINGLES = 30, 8
 """Mails that wait in the queue, and that are sent at once, while blows fall."""
+_DRAINS = 10
 _WORKERS, _AT_ONCE = 4, 3
 """Workers under test, and blows that wait for them: there is always one that gets on."""
 
@@ -108,7 +109,14 @@ async def _send(asked: Asked, this: Round, world: World, client: Client) -> dict
     mails = _share(asked.mails, asked.rounds, this.number)
     plan = plan_of(asked, this, world)
     figures = await draining.drain_under_blows(
-        world, client, mails, plan, backlog=_BACKLOG, singles=_SINGLES, at_once=_AT_ONCE
+        world,
+        client,
+        mails,
+        plan,
+        backlog=_BACKLOG,
+        singles=_SINGLES,
+        at_once=_AT_ONCE,
+        drains=_DRAINS,
     )
     return asdict(figures) | {"wrong": figures.wrong()}
 
