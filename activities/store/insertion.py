@@ -19,4 +19,6 @@ def insert_missing(session: Session, table: type[SQLModel], rows: Sequence[dict[
         return 0
     connection = session.connection()
     insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    return connection.execute(insert(table).on_conflict_do_nothing(), rows).rowcount
+    # Only then does PostgreSQL's driver tell: by itself it says -1, which is not none.
+    counted = insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return connection.execute(counted, rows).rowcount

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from tests.chaos.control import Action, Crash
@@ -15,6 +16,7 @@ _PATIENCE_SECONDS = 180
 """On a machine that is busy with other things, too, a worker comes past a point in this time."""
 _FROZEN_LEASES = 2.5
 """How long a frozen worker sleeps, in leases of the queue: others have its mails by then."""
+_SERVERS = "servers"
 
 
 @dataclass
@@ -49,24 +51,41 @@ class Dealt:
 
 
 async def deal(
-    world: World, plan: Sequence[Blow | Restart], *, before: Callable[[int], None]
+    world: World,
+    plan: Sequence[Blow | Restart],
+    *,
+    before: Callable[[int], None],
+    at_once: int = 1,
 ) -> Dealt:
-    """Deal a plan; ``before`` is called with each one's position. Frozen workers wake in time."""
+    """Deal a plan; ``before`` is called with each one's position. Frozen workers wake in time.
+
+    ``at_once`` of them wait for somebody to come past their points, but never two at one point,
+    and servers are restarted one after the other.
+    """
     dealt = Dealt()
-    async with asyncio.TaskGroup() as thawing:
-        for position, next_one in enumerate(plan):
+    places: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+    left = iter(enumerate(plan))
+
+    async def dealer() -> None:
+        for position, next_one in left:
             before(position)
             if isinstance(next_one, Restart):
-                await world.restart(next_one)
+                async with places[_SERVERS]:
+                    await world.restart(next_one)
                 dealt.restarts[next_one.server] += 1
                 continue
-            crash = await world.strike(next_one, seconds=_PATIENCE_SECONDS)
+            async with places[next_one.point] if next_one.point else nullcontext():
+                crash = await world.strike(next_one, seconds=_PATIENCE_SECONDS)
             if crash is None:
                 dealt.missed.append(next_one.point or RANDOM)
                 continue
             dealt.count(crash)
             if crash.action is Action.STOP:
                 thawing.create_task(_thaw(world, crash))
+
+    async with asyncio.TaskGroup() as thawing, asyncio.TaskGroup() as dealers:
+        for _ in range(at_once):
+            dealers.create_task(dealer())
     return dealt
 
 

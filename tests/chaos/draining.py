@@ -49,6 +49,8 @@ _MAX_CONNECTIONS = 5
 BACKLOG = 40
 """Mails that wait while blows fall: more than there are connections."""
 _DRAINS = 3
+_PAUSE_SECONDS = 1.0
+"""Between one drain's end and the next one."""
 _LOOK_SECONDS = 0.3
 _EMPTY_SECONDS = 600
 _OPEN = (MessageStatus.QUEUED, MessageStatus.SENDING)
@@ -63,10 +65,14 @@ async def drain_under_blows(
     backlog: int = BACKLOG,
     singles: int = 0,
     policy: UnknownPolicy | None = None,
+    at_once: int = 1,
+    drains: int = _DRAINS,
 ) -> SendFigures:
     """Hand in ``mails`` mails, more while blows are left to be dealt, drain them all, and judge.
 
     ``backlog`` of them wait in the queue at a time; beside them, ``singles`` are on their way.
+    ``at_once`` blows wait for their workers. A drain whose worker dies again and again is tried
+    ever more seldom: ``drains`` of them run, so that there is always one at work.
     """
     queued = Sending(
         world, client, queued=True, accounts=ACCOUNTS, max_connections=_MAX_CONNECTIONS
@@ -76,11 +82,11 @@ async def drain_under_blows(
     def handed_in() -> int:
         return len(queued.mails) + len(single.mails)
 
-    async with world.resurrection(), _drains(client) as failures:
+    async with world.resurrection(), _drains(client, drains) as failures:
         feeding = [asyncio.create_task(_feed(world, queued, backlog, policy))]
         if singles:
             feeding.append(asyncio.create_task(_send(single, singles, policy, mails)))
-        dealt = await deal(world, plan, before=lambda _: None)
+        dealt = await deal(world, plan, before=lambda _: None, at_once=at_once)
         while handed_in() < mails:  # noqa: ASYNC110 - the feeders look as seldom
             await asyncio.sleep(_LOOK_SECONDS)
         for feeder in feeding:
@@ -91,12 +97,15 @@ async def drain_under_blows(
         await queued.drained()
         if singles:
             await single.drained()
-        await _emptied(world, queued)
+        left = await _emptied(world, queued)
     findings = failures + _reread(world, queued)
     figures = judge(world, queued.mails + single.mails)
     figures.queued = len(queued.mails)
     figures.findings += findings
     figures.unlabelled += len(findings)
+    if left:
+        figures.findings.append(f"lost: {left} queued mails are not settled")
+        figures.lost += left
     dealt.enter(figures)
     return figures
 
@@ -147,14 +156,17 @@ def _open(world: World, load: Sending) -> int:
         ).one()
 
 
-async def _emptied(world: World, load: Sending) -> None:
-    async with asyncio.timeout(_EMPTY_SECONDS):
-        while _open(world, load):  # noqa: ASYNC110 - the database tells nobody
-            await asyncio.sleep(_LOOK_SECONDS)
+async def _emptied(world: World, load: Sending) -> int:
+    """Wait until the queue is empty, but not for ever; returns how many mails are left."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_EMPTY_SECONDS):
+            while _open(world, load):  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(_LOOK_SECONDS)
+    return _open(world, load)
 
 
 @asynccontextmanager
-async def _drains(client: Client) -> AsyncIterator[list[str]]:
+async def _drains(client: Client, number: int) -> AsyncIterator[list[str]]:
     """Start drains again and again, by hand and by a schedule; yields how any of them failed."""
     failures: list[str] = []
     over = asyncio.Event()
@@ -175,11 +187,11 @@ async def _drains(client: Client) -> AsyncIterator[list[str]]:
     async def keep_draining() -> None:
         while not over.is_set():
             await drain()
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     schedules = Schedules(client)
     await patiently(lambda: schedules.drain(timedelta(seconds=2), None))
-    tasks = [asyncio.create_task(keep_draining()) for _ in range(_DRAINS)]
+    tasks = [asyncio.create_task(keep_draining()) for _ in range(number)]
     try:
         yield failures
     finally:

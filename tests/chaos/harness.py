@@ -31,7 +31,7 @@ from tools.servers.process import ChildServer, ServerError
 from tools.temporal.devserver import DevServer
 
 HEARTBEAT_SECONDS = 2.0
-_WORKERS = 2
+WORKERS = 2
 _POLL = 0.02
 _SIGNALS = {
     Action.KILL: signal.SIGKILL,
@@ -108,7 +108,7 @@ class World:
         *,
         postgres: bool = False,
         smtp: Sequence[str] = (),
-        workers: int = _WORKERS,
+        workers: int = WORKERS,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.random = random.Random(seed)

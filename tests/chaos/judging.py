@@ -58,7 +58,8 @@ class SendFigures:
     changed_bytes: int = 0
     """Copies of one mail that differ in bytes or Message-ID."""
     duplicates_in_window: int = 0
-    """Allowed for ``at_least_once``: one for each attempt that the ledger labelled unknown."""
+    """Allowed for ``at_least_once``: one for each attempt that the ledger had labelled unknown
+    before the copy came."""
     duplicates_without_blow: int = 0
     """Of those: more than blows hit attempts of that mail before their outcome stood."""
     unknown: int = 0
@@ -112,17 +113,53 @@ class _Row:
     delivery_id: str
     states: dict[str, str]
     attempts: list[Attempt]
-    doubts: dict[int, str]
-    """Epochs whose attempt was labelled unknown, and by which entry of the log."""
+    doubts: dict[int, LogEntry]
+    """Epochs whose attempt was labelled unknown, and the entry of the log that says so."""
 
     def labelled(self, *events: str) -> list[Attempt]:
         """Attempts that had announced their dot, and that one of these entries calls unknown."""
-        return [a for a in self.attempts if a.dot_intent_at and self.doubts.get(a.epoch) in events]
+        return [
+            a
+            for a in self.attempts
+            if a.dot_intent_at and a.epoch in self.doubts and self.doubts[a.epoch].event in events
+        ]
+
+    def doubted_at(self, number: int) -> list[float]:
+        """When the ledger called attempts to reach a recipient unknown."""
+        return [
+            self.doubts[attempt.epoch].at.timestamp()
+            for attempt in self.labelled(_LOST, _ENDED)
+            if number in attempt.recipients
+        ]
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """What the server took for one recipient."""
+
+    message_id: str
+    sha256: str
+    at: float
+
+
+def allowed(copies: Sequence[float], doubts: Sequence[float]) -> int:
+    """How many of the copies after the first one an earlier attempt of unknown outcome explains.
+
+    Args:
+        copies: When the server took them, in seconds.
+        doubts: When the ledger called an attempt unknown; each explains one copy that came later.
+    """
+    left, explained = sorted(doubts), 0
+    for at in sorted(copies)[1:]:
+        if left and left[0] <= at:
+            left.pop(0)
+            explained += 1
+    return explained
 
 
 def _judge_mail(
     mail: Mail,
-    accepted: dict[str, list[tuple[str, str]]],
+    accepted: dict[str, list[_Copy]],
     rows: dict[str, _Row],
     blows: _Blows,
     figures: SendFigures,
@@ -140,22 +177,13 @@ def _judge_mail(
     if len({r.message_id for r in mail.results}) > 1:
         finding("unlabelled", "one idempotency key made two mails")
     copies = [copy for address in mail.recipients for copy in accepted[address]]
-    if {message_id for message_id, _ in copies} - {result.internet_message_id}:
+    if {copy.message_id for copy in copies} - {result.internet_message_id}:
         finding("changed_bytes", "another Message-ID")
-    if len(set(copies)) > 1:
-        finding("changed_bytes", f"{len(set(copies))} versions")
-    extra = max(len(accepted[address]) for address in mail.recipients) - 1
-    once = mail.policy is UnknownPolicy.AT_MOST_ONCE
-    figures.at_most_once += once
-    figures.at_most_once_duplicates += max(0, extra) if once else 0
-    if extra > 0:
-        resent = mail.policy is UnknownPolicy.AT_LEAST_ONCE
-        allowed = len(row.labelled(_LOST, _ENDED)) if resent else 0
-        figures.duplicates_in_window += min(extra, allowed)
-        by_blow = sum(blows.before_outcome(a.id) for a in row.labelled(_LOST, _ENDED))
-        figures.duplicates_without_blow += max(0, min(extra, allowed) - by_blow)
-        if extra > allowed:
-            finding("duplicates_outside_window", f"{extra + 1} copies, {allowed} allowed")
+    versions = {(copy.message_id, copy.sha256) for copy in copies}
+    if len(versions) > 1:
+        finding("changed_bytes", f"{len(versions)} versions")
+    figures.at_most_once += mail.policy is UnknownPolicy.AT_MOST_ONCE
+    _judge_copies(mail, accepted, row, blows, figures, finding)
     for address in mail.recipients:
         _judge_recipient(address, bool(accepted[address]), result, row, finding)
     if result.status is MessageStatus.UNKNOWN:
@@ -163,6 +191,34 @@ def _judge_mail(
         took = all(accepted[address] for address in mail.recipients)
         figures.unknown_accepted += took
         figures.unknown_not_accepted += not took
+
+
+def _judge_copies(
+    mail: Mail,
+    accepted: dict[str, list[_Copy]],
+    row: _Row,
+    blows: _Blows,
+    figures: SendFigures,
+    finding: Any,
+) -> None:
+    """A second copy is allowed where the ledger had called the first one unknown by then."""
+    number, times = max(
+        (
+            (number, [copy.at for copy in accepted[address]])
+            for number, address in enumerate(mail.recipients)
+        ),
+        key=lambda one: len(one[1]),
+    )
+    extra = max(0, len(times) - 1)
+    if mail.policy is UnknownPolicy.AT_MOST_ONCE:
+        figures.at_most_once_duplicates += extra
+    resent = mail.policy is UnknownPolicy.AT_LEAST_ONCE
+    explained = allowed(times, row.doubted_at(number)) if resent else 0
+    figures.duplicates_in_window += explained
+    by_blow = sum(blows.before_outcome(a.id) for a in row.labelled(_LOST, _ENDED))
+    figures.duplicates_without_blow += max(0, explained - by_blow)
+    if extra > explained:
+        finding("duplicates_outside_window", f"{extra + 1} copies, {explained + 1} allowed")
 
 
 def _judge_recipient(
@@ -190,13 +246,13 @@ def accepted_copies(world: World, address: str) -> int:
     return len(_accepted(world.smtp.ledger)[address])
 
 
-def _accepted(ledger: Path) -> dict[str, list[tuple[str, str]]]:
-    """(Message-ID, sha256) of every copy, by recipient."""
-    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+def _accepted(ledger: Path) -> dict[str, list[_Copy]]:
+    """Every copy, by recipient."""
+    found: dict[str, list[_Copy]] = defaultdict(list)
     for line in ledger.read_text().splitlines():
         entry = json.loads(line)
         for address in entry["rcpts"]:
-            found[address].append((entry["message_id"], entry["sha256"]))
+            found[address].append(_Copy(entry["message_id"], entry["sha256"], entry["time"]))
     return found
 
 
@@ -208,10 +264,10 @@ def _rows(world: World) -> dict[str, _Row]:
         attempts: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in session.exec(select(Attempt)):
             attempts[attempt.delivery_id].append(attempt)
-        doubts: dict[str | None, dict[int, str]] = defaultdict(dict)
+        doubts: dict[str | None, dict[int, LogEntry]] = defaultdict(dict)
         for entry in session.exec(select(LogEntry).where(col(LogEntry.event).in_((_LOST, _ENDED)))):
             if entry.detail.get("outcome") == "unknown":
-                doubts[entry.message_id][entry.detail["epoch"]] = entry.event
+                doubts[entry.message_id][entry.detail["epoch"]] = entry
         return {
             d.message_id: _Row(
                 d.id,

@@ -15,14 +15,16 @@ from tests.chaos import draining, retrieving
 from tests.chaos.control import Action
 from tests.chaos.crash_points import DRAINING, RETRIEVING, SENDING
 from tests.chaos.freezing import freeze_retrievers, freeze_senders
-from tests.chaos.harness import Blow, Restart, World, blows
+from tests.chaos.harness import WORKERS, Blow, Restart, World, blows
 from tests.chaos.sending import smtp_options
 
 STORES = ("sqlite", "postgresql")
 _POINTS = tuple(dict.fromkeys(SENDING + DRAINING))
-_WORKERS = 3
 _BACKLOG, _SINGLES = 30, 8
 """Mails that wait in the queue, and that are sent at once, while blows fall."""
+_DRAINS = 10
+_WORKERS, _AT_ONCE = 4, 3
+"""Workers under test, and blows that wait for them: there is always one that gets on."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,9 @@ def _store(asked: Asked, number: int) -> str:
 async def play(asked: Asked, this: Round) -> dict[str, Any]:
     """Play a round; its figures, with those that ought to be 0 and are not under ``wrong``."""
     seed = f"{asked.seed} {this.name}"
-    with World(
-        seed, postgres=this.store == "postgresql", smtp=smtp_options(), workers=_WORKERS
-    ) as world:
+    workers = _WORKERS if this.part == "send" else WORKERS
+    on_postgres = this.store == "postgresql"
+    with World(seed, postgres=on_postgres, smtp=smtp_options(), workers=workers) as world:
         client = await world.client()
         figures = await _PARTS[this.part](asked, this, world, client)
     return figures | {"rounds": {this.store: 1}}
@@ -107,7 +109,14 @@ async def _send(asked: Asked, this: Round, world: World, client: Client) -> dict
     mails = _share(asked.mails, asked.rounds, this.number)
     plan = plan_of(asked, this, world)
     figures = await draining.drain_under_blows(
-        world, client, mails, plan, backlog=_BACKLOG, singles=_SINGLES
+        world,
+        client,
+        mails,
+        plan,
+        backlog=_BACKLOG,
+        singles=_SINGLES,
+        at_once=_AT_ONCE,
+        drains=_DRAINS,
     )
     return asdict(figures) | {"wrong": figures.wrong()}
 

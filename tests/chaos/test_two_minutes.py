@@ -48,12 +48,12 @@ PLAN: list[Blow | Restart] = [
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with World(seed=3, postgres=_ON_POSTGRES, smtp=smtp_options("20:150")) as running:
+    with World(seed=3, postgres=_ON_POSTGRES, smtp=smtp_options("20:150"), workers=3) as running:
         yield running
 
 
 async def test_nothing_is_lost_or_sent_twice(world: World):
-    figures = await drain_under_blows(world, await world.client(), 60, PLAN, singles=4)
+    figures = await drain_under_blows(world, await world.client(), 60, PLAN, singles=4, at_once=2)
     assert figures.wrong() == {}, figures.findings
     assert figures.missed == []
     assert 0 < figures.queued < figures.mails
