@@ -121,7 +121,10 @@ class Accounts:
             delete(ContentRow).where(col(ContentRow.message_id).in_(messages)),
             delete(Message).where(col(Message.account_id) == row.id),
             delete(SendingSlot).where(col(SendingSlot.scope) == account_scope(row.id)),
-            delete(SlowDown).where(col(SlowDown.scope) == account_scope(row.id)),
+            delete(SendingSlot).where(col(SendingSlot.scope) == f"wanted/{account_scope(row.id)}"),
+            delete(SlowDown).where(
+                col(SlowDown.scope).in_([account_scope(row.id), f"queue/{row.id}"])
+            ),
             delete(AccountRow).where(col(AccountRow.id) == row.id),
         ):
             session.connection().execute(statement)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlmodel import col, select, update
 
+from activities.crypto.keyring import load_keyring
+from activities.crypto.secretbox import SecretBox
 from activities.store import ledger, operator, queue, queue_ledger
+from activities.store.accounts import Accounts
 from activities.store.engine import Database
 from activities.store.ledger import Verdict
 from activities.store.queue import QueuedMail
@@ -19,7 +23,7 @@ from models.delivery import DeliveryReport, MessageStatus, Phase, RecipientState
 from models.errors import ErrorType
 from models.failure import Failure
 from models.settings import Settings
-from models.tables import Attempt, Delivery, Message, SlowDown
+from models.tables import Attempt, Delivery, Message, SendingSlot, SlowDown
 from tests.unit.store_kit import account_id, database, queued
 
 __all__ = ["account_id", "database"]
@@ -397,3 +401,27 @@ def test_a_server_that_is_back_is_trusted_from_the_first(line: Queue) -> None:
         line.intend(mail)
         line.end(line.outcome(mail, ACCEPTED))
         assert line.row(delivery_id).tell_at is None
+
+
+def _box(folder: Path) -> SecretBox:
+    return SecretBox(load_keyring(Settings(data_dir=folder / "keys")).secrets)
+
+
+def test_a_deleted_account_leaves_neither_pauses_nor_wishes(
+    database: Database, account_id: str, tmp_path: Path
+) -> None:
+    scopes = [f"queue/{account_id}", f"account/{account_id}"]
+    now = datetime.now(UTC)
+    with database.write() as session:
+        for scope in scopes:
+            session.add(SlowDown(scope=scope, until=now, strikes=1))
+            for name in (scope, f"wanted/{scope}"):
+                session.add(SendingSlot(scope=name, number=1, owner="x", leased_until=now))
+    with database.write() as session:
+        Accounts(_box(tmp_path)).delete(session, account_id)
+    with database.read() as session:
+        assert not session.exec(select(SlowDown).where(col(SlowDown.scope).in_(scopes))).all()
+        account = [scopes[1], f"wanted/{scopes[1]}"]
+        assert not session.exec(
+            select(SendingSlot).where(col(SendingSlot.scope).in_(account))
+        ).all()
