@@ -188,8 +188,8 @@ def end_attempt(
         unsettled = recipient.state == RecipientState.UNKNOWN
         if late and not unsettled and state is not RecipientState.SENT:
             continue
-        if late and state is RecipientState.DEFERRED:
-            # Nobody is left to try again: a refusal for now is then a refusal.
+        if late and state is RecipientState.DEFERRED and not delivery.queued:
+            # Its workflow has ended, nobody is left to try again: it is then a refusal.
             state = RecipientState.FAILED
         if late and number in doubted and state is not RecipientState.SENT:
             continue

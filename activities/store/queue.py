@@ -199,6 +199,13 @@ def cancel_outdated(session: Session, account_id: str, now: datetime, limit: int
     return len(outdated)
 
 
+def is_unclaimed(session: Session, delivery_id: str) -> bool:
+    """Whether nobody holds a mail that has recipients to be tried again."""
+    leased = select(Delivery.leased_until).where(Delivery.id == delivery_id)
+    states = _states(session, delivery_id)
+    return session.exec(leased).one() is None and bool(OPEN_STATES.intersection(states))
+
+
 def take_over(session: Session, delivery_id: str, now: datetime) -> None:
     """Label what a lost lease left behind, and put the mail where its policy says."""
     ledger.fence(session, delivery_id, "")

@@ -177,15 +177,22 @@ def end_carefully(session: Session, outcome: Outcome) -> None:
         session, mail, outcome.verdicts, outcome.phase, outcome.error, dsn=outcome.dsn
     )
     if not ours:
-        return  # whoever took it over decides what comes next
+        _refresh(session)
+        if queue.is_unclaimed(session, mail.delivery_id):
+            _go_on(session, outcome)  # else whoever holds it decides what comes next
+        return
     session.connection().execute(
         update(Delivery)
         .where(col(Delivery.id) == mail.delivery_id)
         .values(attempts=mail.attempts + 1)
     )
     _refresh(session)
+    _go_on(session, outcome)
+
+
+def _go_on(session: Session, outcome: Outcome) -> None:
     if outcome.next_attempt_at is None:
-        ledger.close(session, mail.delivery_id, outcome.error)
+        ledger.close(session, outcome.mail.delivery_id, outcome.error)
     _plan(session, outcome)
 
 

@@ -71,8 +71,16 @@ class Batches:
             self._intents = [asked for asked in self._intents if asked[1] is not future]
 
     async def withdraw(self, ticket: QueuedMail) -> None:
-        """Commit that it will not be."""
-        await self._committer.commit(lambda s: ledger.withdraw_dot(s, ticket))
+        """Commit that it will not be.
+
+        If the mail was taken over, the attempt was called unknown. That it was not is said by its
+        outcome, which is written all the same.
+        """
+        try:
+            await self._committer.commit(lambda s: ledger.withdraw_dot(s, ticket))
+        except ConnectorError as error:
+            if error.type is not ErrorType.LEASE_LOST:
+                raise
 
     def end(self, outcome: Outcome) -> None:
         """Commit an outcome soon: before, or together with, any intent that is asked for later."""

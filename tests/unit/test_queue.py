@@ -320,6 +320,30 @@ class TestZombies:
         line.end(line.outcome(mail, ACCEPTED))
         assert line.report(delivery_id).status is MessageStatus.SENT
 
+    @pytest.mark.parametrize("policy", [UnknownPolicy.AT_MOST_ONCE, UnknownPolicy.VERIFY])
+    def test_refused_for_now_it_is_tried_again_however_late_that_is_heard(
+        self, line: Queue, policy: UnknownPolicy
+    ) -> None:
+        put = line.put(unknown_policy=policy)
+        (mail,) = line.lease()
+        line.intend(mail)
+        assert line.lease(after=2 * MINUTE) == []
+        assert line.report(put).status == MessageStatus.UNKNOWN
+        when = line.now + 9 * MINUTE
+        line.end(line.outcome(mail, LATER, next_attempt_at=when))
+        row = line.row(put)
+        assert (row.state, row.held_reason, row.next_attempt_at) == ("queued", None, when)
+        assert line.status(put) == "queued"
+        assert [m.delivery_id for m in line.lease(after=10 * MINUTE)] == [put]
+
+    def test_refused_for_now_at_its_last_attempt_it_has_failed(self, line: Queue) -> None:
+        put = line.put(unknown_policy=UnknownPolicy.AT_MOST_ONCE)
+        (mail,) = line.lease()
+        line.intend(mail)
+        assert line.lease(after=2 * MINUTE) == []
+        line.end(line.outcome(mail, LATER, next_attempt_at=None))
+        assert line.report(put).status == MessageStatus.FAILED
+
     def test_its_late_word_stops_who_would_repeat_it(self, line: Queue) -> None:
         delivery_id = line.put(unknown_policy=UnknownPolicy.AT_LEAST_ONCE)
         (mail,) = line.lease()
