@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     """Gaps between send attempts; the last one repeats."""
     retry_jitter: float = Field(default=0.2, ge=0, le=0.5)
     """Each gap is stretched or shortened at random by up to this share."""
-    max_retry_delay_seconds: float = Field(default=4000, gt=0)
+    max_retry_delay_seconds: float = Field(default=3900, gt=0)
     """No gap is ever longer, whatever the jitter or a server's hint says."""
     heartbeat_timeout_seconds: float = Field(default=30, gt=0)
     """Silence after which Temporal gives a worker up."""
