@@ -98,16 +98,15 @@ def count_due(session: Session, now: datetime, account_id: str | None = None) ->
     """How many mails may be sent now, of accounts that may send."""
     due = due_accounts(session, now)
     accounts = [one for one in due if account_id in (None, one)]
-    return sum(
-        len(
-            session.exec(
-                select(Delivery.id)
-                .where(col(Delivery.account_id) == one, _due(now) | _expired(now))
-                .limit(_COUNT_LIMIT)
-            ).all()
+    counted = 0
+    for one in accounts:
+        some = (
+            select(Delivery.id)
+            .where(col(Delivery.account_id) == one, _due(now) | _expired(now))
+            .limit(_COUNT_LIMIT)
         )
-        for one in accounts
-    )
+        counted += session.exec(select(func.count()).select_from(some.subquery())).one()
+    return counted
 
 
 def lease(
@@ -257,20 +256,19 @@ def give_back(session: Session, tickets: Sequence[AttemptTicket]) -> None:
     if not tickets:
         return
     held = [(ticket.delivery_id, ticket.epoch) for ticket in tickets]
-    session.connection().execute(
+    returned = session.connection().execute(
         update(Delivery)
         .where(
             tuple_(col(Delivery.id), col(Delivery.epoch)).in_(held),
             col(Delivery.state) == MessageStatus.SENDING,
         )
         .values(state=MessageStatus.QUEUED, leased_until=None)
+        .returning(col(Delivery.message_id))
     )
+    # Of those that were taken over meanwhile somebody else says what they are.
     session.connection().execute(
         update(Message)
-        .where(
-            col(Message.id).in_([ticket.message_id for ticket in tickets]),
-            col(Message.status) == MessageStatus.SENDING,
-        )
+        .where(col(Message.id).in_(list(returned.scalars())))
         .values(status=MessageStatus.QUEUED)
     )
 

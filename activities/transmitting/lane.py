@@ -17,7 +17,7 @@ from activities.transmitting.means import Means
 from activities.transmitting.transaction import Progress
 from models import policies
 from models.delivery import OPEN_STATES, MessageStatus, Phase
-from models.errors import UNTRIED, ConnectorError
+from models.errors import UNTRIED, ConnectorError, ErrorType
 from models.failure import Failure
 
 _MORE = timedelta(seconds=1)
@@ -165,6 +165,8 @@ class Lane:
             dsn=progress.dsn,
         )
         self._means.batches.end(outcome)
+        if progress.error is not None and progress.error.type is ErrorType.LEASE_LOST:
+            return  # it is counted by whoever has it now
         states = outcome.states.values()
         is_open = bool(OPEN_STATES.intersection(states))
         status = MessageStatus.QUEUED if is_open else ledger.status_of(list(states))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, col, select, update
 
+from activities.store import queue_ledger
 from activities.store.engine import Database
-from models.tables import AccountRow
+from activities.store.queue_ledger import Intent
+from models.tables import AccountRow, Delivery
 from tests.mail.drain_kit import Drain, draining
 from tests.smtp_server import Fault, SmtpServer
 from tests.unit.store_kit import database
@@ -91,3 +93,25 @@ async def test_what_expired_is_cancelled_and_counted(worker: Drain) -> None:
         worker.put(account, 5)
         assert await worker.run(account) == {"sent": 5, "cancelled": 230}
         assert len(server.accepted) == 5
+
+
+async def test_what_another_worker_has_taken_over_is_not_counted(
+    worker: Drain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intend = queue_ledger.intend
+
+    def stolen(session: Session, intents: Sequence[Intent]) -> set[str]:
+        session.connection().execute(
+            update(Delivery)
+            .where(col(Delivery.id).in_([intent.mail.delivery_id for intent in intents]))
+            .values(epoch=col(Delivery.epoch) + 1)
+        )
+        return intend(session, intents)
+
+    async with SmtpServer() as server:
+        account = worker.account(server.port)
+        worker.put(account, 3)
+        monkeypatch.setattr(queue_ledger, "intend", stolen)
+        assert await worker.run(account) == {}
+        assert server.accepted == []
+    assert worker.states(account) == {"sending": 3}

@@ -168,6 +168,18 @@ class TestLeasing:
             operator.pause(session, line.account_id)
         assert line.lease() == []
 
+    def test_what_was_taken_over_cannot_be_given_back(self, line: Queue) -> None:
+        put = line.put()
+        mails = line.lease()
+        (heir,) = line.lease("heir", after=2 * MINUTE)
+        with line.database.write() as session:
+            queue.give_back(session, mails)
+        assert line.row(put).state == MessageStatus.SENDING
+        assert line.status(put) == MessageStatus.SENDING
+        with line.database.write() as session:
+            queue.give_back(session, [heir])
+        assert line.status(put) == line.row(put).state == MessageStatus.QUEUED
+
     def test_given_back_it_is_as_before(self, line: Queue) -> None:
         delivery_id = line.put()
         mails = line.lease()
