@@ -163,6 +163,8 @@ class SmtpServer:
         task = asyncio.get_running_loop().create_task(connection.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # One that is cancelled before its first step has closed nothing.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
 
 async def _main(arguments: argparse.Namespace) -> None:

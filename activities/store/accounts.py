@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 from activities.crypto.secretbox import SecretBox
 from activities.ports import Endpoint
 from activities.store.log import record
-from activities.store.scopes import account_scope
+from activities.store.scopes import WANTED, account_scope, back_off_scope
 from models.account import (
     AccountSettings,
     EmailAccount,
@@ -121,9 +121,9 @@ class Accounts:
             delete(ContentRow).where(col(ContentRow.message_id).in_(messages)),
             delete(Message).where(col(Message.account_id) == row.id),
             delete(SendingSlot).where(col(SendingSlot.scope) == account_scope(row.id)),
-            delete(SendingSlot).where(col(SendingSlot.scope) == f"wanted/{account_scope(row.id)}"),
+            delete(SendingSlot).where(col(SendingSlot.scope) == WANTED + account_scope(row.id)),
             delete(SlowDown).where(
-                col(SlowDown.scope).in_([account_scope(row.id), f"queue/{row.id}"])
+                col(SlowDown.scope).in_([account_scope(row.id), back_off_scope(row.id)])
             ),
             delete(AccountRow).where(col(AccountRow.id) == row.id),
         ):

@@ -8,11 +8,13 @@ out: for a group of ten rows it takes longer than the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table
+from sqlalchemy import Connection, CursorResult, Dialect, Table
 from sqlalchemy.types import String, TypeEngine
 from sqlmodel import SQLModel
 
@@ -28,8 +30,26 @@ class Prepared:
     """Parameters in their order, each with what makes a value fit for the driver."""
     in_columns: bool
 
+    def values(self, rows: Sequence[Row]) -> list[Any]:
+        """What the driver gets: a column's values for each parameter, or a tuple for each row."""
+        if self.in_columns:
+            return [
+                [row[name] if fit is None else fit(row[name]) for row in rows]
+                for name, fit in self.bind
+            ]
+        return [
+            tuple(row[name] if fit is None else fit(row[name]) for name, fit in self.bind)
+            for row in rows
+        ]
 
-class Bulk:
+    def run(self, connection: Connection, rows: Sequence[Row]) -> CursorResult[Any]:
+        """Run it for all rows."""
+        values = self.values(rows)
+        # A tuple is taken for the parameters of one run, a list for many.
+        return connection.exec_driver_sql(self.text, tuple(values) if self.in_columns else values)
+
+
+class Bulk(ABC):
     """Prepares itself once for each kind of database."""
 
     def __init__(self, types: Mapping[str, TypeEngine[Any]]) -> None:
@@ -38,11 +58,7 @@ class Bulk:
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Run it for all rows; returns how many there were to be changed."""
-        prepared = self.prepared(connection.dialect)
-        if prepared.in_columns:
-            columns = tuple(_column(rows, name, fit) for name, fit in prepared.bind)
-            return connection.exec_driver_sql(prepared.text, columns).rowcount
-        return connection.exec_driver_sql(prepared.text, list(_tuples(rows, prepared))).rowcount
+        return self.prepared(connection.dialect).run(connection, rows).rowcount
 
     def prepared(self, dialect: Dialect) -> Prepared:
         """The statement for a kind of database."""
@@ -57,11 +73,13 @@ class Bulk:
         bind = tuple((name, _fitting(self._types[name], dialect)) for name in names)
         return Prepared(text, bind, in_columns)
 
+    @abstractmethod
     def _by_row(self) -> tuple[str, list[str]]:
-        raise NotImplementedError
+        """The text for one row after the other, and its parameters in order."""
 
+    @abstractmethod
     def _in_columns(self, dialect: Dialect) -> tuple[str, list[str]]:
-        raise NotImplementedError
+        """The text for all rows at once, and its parameters in order."""
 
     def _unnested(self, dialect: Dialect) -> str:
         """All rows as a table ``v``."""
@@ -157,12 +175,12 @@ class BulkSelect(Bulk):
         """The column's values."""
         prepared = self.prepared(connection.dialect)
         if prepared.in_columns:
-            columns = tuple(_column(rows, name, fit) for name, fit in prepared.bind)
-            return list(connection.exec_driver_sql(prepared.text, columns).scalars())
-        values = tuple(value for row in _tuples(rows, prepared) for value in row)
+            return list(prepared.run(connection, rows).scalars())
         marks = ", ".join([f"({', '.join('?' * len(self._types))})"] * len(rows))
         text = f"WITH v ({', '.join(self._types)}) AS (VALUES {marks}) {prepared.text}"
-        return list(connection.exec_driver_sql(text, values).scalars())
+        return list(
+            connection.exec_driver_sql(text, tuple(chain(*prepared.values(rows)))).scalars()
+        )
 
     def _by_row(self) -> tuple[str, list[str]]:
         return self._text, list(self._types)
@@ -184,7 +202,7 @@ def run_together(connection: Connection, work: Sequence[tuple[Bulk, Sequence[Row
     for number, (bulk, rows) in enumerate(work):
         prepared = bulk.prepared(connection.dialect)
         texts.append(f"s{number} AS ({prepared.text})")
-        values += [_column(rows, name, fit) for name, fit in prepared.bind]
+        values += prepared.values(rows)
     connection.exec_driver_sql(f"WITH {', '.join(texts)} SELECT 1", tuple(values))
 
 
@@ -201,12 +219,3 @@ def _fitting(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | 
 def _name(kind: TypeEngine[Any], dialect: Dialect) -> str:
     # A cast to a type with a length would cut what does not fit, and say nothing.
     return "VARCHAR" if isinstance(kind, String) else kind.compile(dialect=dialect)
-
-
-def _tuples(rows: Sequence[Row], prepared: Prepared) -> Iterator[tuple[Any, ...]]:
-    for row in rows:
-        yield tuple(row[name] if fit is None else fit(row[name]) for name, fit in prepared.bind)
-
-
-def _column(rows: Sequence[Row], name: str, fit: Callable[[Any], Any] | None) -> list[Any]:
-    return [row[name] for row in rows] if fit is None else [fit(row[name]) for row in rows]

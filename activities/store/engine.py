@@ -34,6 +34,7 @@ _SQLITE_PRAGMAS = (
 )
 
 _TRUSTED_SECONDS = 1.0
+"""A connection to PostgreSQL that was of use within this time is not asked whether it lives."""
 _CONNECT_SECONDS = 10
 """Patience for a PostgreSQL server that does not answer at all."""
 

@@ -19,6 +19,7 @@ from activities.store import ledger
 from activities.store.insertion import insert_missing
 from activities.store.ledger import AttemptTicket
 from activities.store.log import record
+from activities.store.scopes import back_off_scope
 from models.account import UnknownPolicy
 from models.delivery import OPEN_STATES, MessageStatus, RecipientState
 from models.errors import ErrorType
@@ -62,11 +63,6 @@ class QueuedMail(AttemptTicket):
     """Whether somebody is to be told what becomes of it."""
     doubtful: bool
     """Whether an earlier attempt may have reached somebody: its verdicts need a closer look."""
-
-
-def back_off_scope(account_id: str) -> str:
-    """Scope of the queue's own pauses: a mail that somebody waits for is tried all the same."""
-    return f"queue/{account_id}"
 
 
 def due_accounts(session: Session, now: datetime) -> list[str]:

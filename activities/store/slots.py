@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, col, select
 
+from activities.store.scopes import WANTED
 from models.tables import SendingSlot
 
-_WANTED = "wanted/"
 _RANDOM = SystemRandom()
 
 Slot = tuple[str, int]
@@ -47,7 +47,7 @@ def take_all(
             _want(session, scope, owner, want)
             return None
         taken.append((scope, number))
-    words = [_WANTED + scope for scope, _ in limits]
+    words = [WANTED + scope for scope, _ in limits]
     session.connection().execute(
         delete(SendingSlot).where(
             col(SendingSlot.scope).in_(words), col(SendingSlot.owner) == owner
@@ -81,7 +81,7 @@ def renew(session: Session, owner: str, lease: timedelta) -> set[Slot]:
     """Lease all slots of ``owner`` anew; returns them. What others have taken is not among them."""
     rows = session.connection().execute(
         update(SendingSlot)
-        .where(col(SendingSlot.owner) == owner, ~col(SendingSlot.scope).startswith(_WANTED))
+        .where(col(SendingSlot.owner) == owner, ~col(SendingSlot.scope).startswith(WANTED))
         .values(leased_until=datetime.now(UTC) + lease)
         .returning(col(SendingSlot.scope), col(SendingSlot.number))
     )
@@ -109,12 +109,12 @@ def wanted(session: Session, scopes: Collection[str], owner: str) -> set[str]:
     """Those of ``scopes`` in which others than ``owner`` have lately found no slot."""
     rows = session.exec(
         select(SendingSlot.scope).where(
-            col(SendingSlot.scope).in_([_WANTED + scope for scope in scopes]),
+            col(SendingSlot.scope).in_([WANTED + scope for scope in scopes]),
             SendingSlot.owner != owner,
             col(SendingSlot.leased_until) >= datetime.now(UTC),
         )
     )
-    return {scope.removeprefix(_WANTED) for scope in rows}
+    return {scope.removeprefix(WANTED) for scope in rows}
 
 
 def _want(session: Session, scope: str, owner: str, want: timedelta) -> None:
@@ -122,19 +122,19 @@ def _want(session: Session, scope: str, owner: str, want: timedelta) -> None:
     now = datetime.now(UTC)
     mine = session.exec(
         select(SendingSlot.leased_until).where(
-            SendingSlot.scope == _WANTED + scope, SendingSlot.owner == owner
+            SendingSlot.scope == WANTED + scope, SendingSlot.owner == owner
         )
     ).first()
     if mine is not None and mine >= now + want / 2:
         return
     session.connection().execute(
         delete(SendingSlot).where(
-            col(SendingSlot.scope) == _WANTED + scope,
+            col(SendingSlot.scope) == WANTED + scope,
             or_(col(SendingSlot.owner) == owner, col(SendingSlot.leased_until) < now),
         )
     )
     number = _RANDOM.randrange(2**31)  # one that nobody else has
-    _compare_and_set(session, _WANTED + scope, number, owner, now, now + want)
+    _compare_and_set(session, WANTED + scope, number, owner, now, now + want)
 
 
 def _compare_and_set(

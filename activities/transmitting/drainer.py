@@ -100,12 +100,12 @@ class Drainer:
 
     async def finish(self, seconds: float) -> None:
         """Wait for what drains have left under way; what remains then is cut short and labelled."""
-        if self._rounds:
-            await asyncio.wait(self._rounds, timeout=seconds)
-        for task in self._rounds:
+        if not self._rounds:
+            return
+        _, cut_short = await asyncio.wait(self._rounds, timeout=seconds)
+        for task in cut_short:
             task.cancel()
-        if self._rounds:
-            await asyncio.wait(self._rounds)
+        await asyncio.gather(*cut_short, return_exceptions=True)
 
     async def _attend(
         self, task: asyncio.Task[None], round_: _Round, stopping: asyncio.Event, *, forever: bool

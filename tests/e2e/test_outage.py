@@ -48,9 +48,6 @@ async def away(skipper: TimeSkipper, handle: WorkflowHandle[Any, Any], port: int
     stages = ["mail", "data", "rcpt", "banner"]
     while await skipper.get_current_time(handle) < start + OUTAGE:
         stages.append(stages.pop(0))
-        import sys
-
-        sys.stderr.write(f"NOW {await skipper.get_current_time(handle)} {start}\n")
         async with SmtpServer(port=port, faults=[Fault(stages[0], "4xx")]):
             await asyncio.sleep(0.3)
         await asyncio.sleep(0.2)  # nobody listens

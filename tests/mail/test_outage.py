@@ -14,8 +14,8 @@ from sqlalchemy import DateTime, TypeDecorator, and_, select, update
 from sqlmodel import SQLModel
 from sqlmodel import select as query
 
-from activities.store import queue
 from activities.store.engine import Database
+from activities.store.scopes import back_off_scope
 from models.tables import Delivery, SlowDown
 from tests.mail.drain_kit import Drain, draining
 from tests.smtp_server import Fault, SmtpServer
@@ -57,7 +57,7 @@ def due_at(worker: Drain, account_id: str) -> datetime:
             )
         )
         first = min(when for when in mails if when is not None)
-        scope = queue.back_off_scope(account_id)
+        scope = back_off_scope(account_id)
         pause = session.exec(query(SlowDown.until).where(SlowDown.scope == scope)).first()
     return max(first, pause) if pause else first
 
