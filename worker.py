@@ -43,6 +43,7 @@ from activities.slow_downs import SlowDowns
 from activities.store.aside import Aside
 from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
+from activities.store.queue_journal import QueueJournal
 from activities.store.readers import Readers
 from activities.transmitting.drainer import Drainer
 from activities.unwatched import NO_METRICS, NO_TRACING
@@ -56,6 +57,7 @@ from models.names import TaskQueue
 from models.settings import Settings
 from models.wire import data_converter
 from starter.host.backlog import backlog_watched
+from starter.host.collector import spare_what_stays
 from starter.host.crew import Crew
 from starter.host.ending import told_to_stop
 from starter.host.health import database_answers, health_served, temporal_answers
@@ -90,6 +92,7 @@ async def running(
     """
     await search_attributes.register(client)
     committer = Committer(store.database, metrics)
+    journal = QueueJournal(store.database)
     readers = Readers(store.database)
     runs = TemporalRuns(client, asyncio.get_running_loop())
     transport = SmtpClient(metrics=metrics, tracing=tracing)
@@ -117,7 +120,15 @@ async def running(
         metrics,
     )
     drainer = Drainer(
-        committer, readers, store.accounts, store.content, pool, settings, metrics, providers
+        committer,
+        journal,
+        readers,
+        store.accounts,
+        store.content,
+        pool,
+        settings,
+        metrics,
+        providers,
     )
     queueing = QueueActivities(drainer, committer, readers, store.accounts, settings)
     verification = Verification(store.database, store.accounts, connector, providers)
@@ -233,6 +244,7 @@ async def running(
             yield
     finally:
         web.close()
+        journal.close()
         committer.close()
         readers.close()
 
@@ -252,6 +264,7 @@ async def main() -> None:
         interceptors=[traces.interceptor] if traces else [],
     )
     async with running(settings, store, client, metrics=metrics, tracing=traces or NO_TRACING):
+        spare_what_stays()
         logging.getLogger("worker").info("worker ready")
         await told_to_stop(settings.shutdown_seconds)
     store.close()

@@ -18,7 +18,7 @@ from sqlalchemy.exc import (
     OperationalError,
     SQLAlchemyError,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel import Session
 
 from activities.ports import Metrics
@@ -46,10 +46,13 @@ class Database:
         url: SQLAlchemy URL; ``sqlite:///FILE`` or ``postgresql+psycopg://…``.
         pool_size: Connections kept; at least one per thread that works on the store.
         metrics: Told what was tallied in a transaction, once it is committed.
+
+    Attributes:
+        metrics: The same.
     """
 
     def __init__(self, url: str, *, pool_size: int = 24, metrics: Metrics = NO_METRICS) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:
@@ -60,6 +63,7 @@ class Database:
             self.url,
             pool_size=pool_size,
             max_overflow=pool_size,
+            pool_use_lifo=True,  # the one that has our statements prepared
             connect_args={} if self.is_sqlite else _postgresql_arguments(self.url),
             json_serializer=lambda value: to_json(value).decode(),
             json_deserializer=from_json,
@@ -86,13 +90,36 @@ class Database:
         with translated(), self._turn, Session(self.engine, expire_on_commit=False) as session:
             with session.begin():
                 yield session
-            tallies.tell(session, self._metrics)
+            tallies.tell(session, self.metrics)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A snapshot to read from."""
         with translated(), Session(self._reader, expire_on_commit=False) as session:
             yield session
+
+    @contextmanager
+    def driver(self) -> Iterator[Any]:
+        """The driver's own cursor, for statements that SQLAlchemy would make slower.
+
+        On SQLite the block is a transaction; on PostgreSQL each statement is one.
+        """
+        dialect = self.engine.dialect
+        errors = dialect.loaded_dbapi.Error
+        with translated(), self._turn:
+            connection = self.engine.raw_connection()
+            try:
+                with _in_transaction(connection) if self.is_sqlite else _one_by_one(connection):
+                    yield connection.cursor()
+            except errors as error:
+                gone = dialect.is_disconnect(error, connection.driver_connection, None)
+                if gone:
+                    connection.invalidate(error)
+                raise DBAPIError.instance(
+                    None, None, error, errors, connection_invalidated=gone, dialect=dialect
+                ) from None
+            finally:
+                connection.close()
 
     def ask(self) -> None:
         """Make the database answer a question; raises ``StoreUnavailable`` when it does not."""
@@ -180,6 +207,24 @@ def _ask_idle_connections(engine: Engine) -> None:
 
     event.listen(engine, "checkin", used)
     event.listen(engine, "checkout", ask)
+
+
+@contextmanager
+def _in_transaction(connection: PoolProxiedConnection) -> Iterator[None]:
+    connection.cursor().execute("BEGIN IMMEDIATE")
+    yield
+    connection.commit()  # else it is rolled back on its way to the pool
+
+
+@contextmanager
+def _one_by_one(connection: PoolProxiedConnection) -> Iterator[None]:
+    driver: Any = connection.driver_connection
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        if not driver.closed:
+            driver.autocommit = False
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -6,16 +6,17 @@ can commit nothing more; a lease that ran out is taken over, and what it left be
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, case, delete, exists, func, or_, tuple_, update
+from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from activities.store import ledger
+from activities.store.among import among
 from activities.store.insertion import insert_missing
 from activities.store.ledger import AttemptTicket
 from activities.store.log import record
@@ -161,11 +162,6 @@ def lease(
     rows = sorted(taken.all(), key=lambda row: (row.priority, row.next_attempt_at or now, row.id))
     if not rows:
         return []
-    session.connection().execute(
-        update(Message)
-        .where(col(Message.id).in_([row.message_id for row in rows]))
-        .values(status=MessageStatus.SENDING)
-    )
     mails = _mails(session, rows)
     for mail in mails:
         if not mail.recipients:  # word of the last one came after it was queued again
@@ -252,20 +248,13 @@ def give_back(session: Session, tickets: Sequence[AttemptTicket]) -> None:
     if not tickets:
         return
     held = [(ticket.delivery_id, ticket.epoch) for ticket in tickets]
-    returned = session.connection().execute(
+    session.connection().execute(
         update(Delivery)
         .where(
             tuple_(col(Delivery.id), col(Delivery.epoch)).in_(held),
             col(Delivery.state) == MessageStatus.SENDING,
         )
         .values(state=MessageStatus.QUEUED, leased_until=None)
-        .returning(col(Delivery.message_id))
-    )
-    # Of those that were taken over meanwhile somebody else says what they are.
-    session.connection().execute(
-        update(Message)
-        .where(col(Message.id).in_(list(returned.scalars())))
-        .values(status=MessageStatus.QUEUED)
     )
 
 
@@ -362,60 +351,59 @@ def _expired(now: datetime) -> Any:
 
 def _mails(session: Session, rows: Sequence[Any]) -> list[QueuedMail]:
     ids = [row.id for row in rows]
-    recipients: dict[str, dict[int, str]] = defaultdict(dict)
-    settled: dict[str, dict[int, RecipientState]] = defaultdict(dict)
-    for row in session.connection().execute(
+    recipients: dict[str, dict[int, str]] = {key: {} for key in ids}
+    settled: dict[str, dict[int, RecipientState]] = {key: {} for key in ids}
+    for key, number, address, state in session.connection().execute(
         select(Recipient.delivery_id, Recipient.number, Recipient.address, Recipient.state)
-        .where(col(Recipient.delivery_id).in_(ids))
+        .where(among(session, col(Recipient.delivery_id), ids))
         .order_by(col(Recipient.delivery_id), col(Recipient.number))
     ):
-        if row.state in _OPEN:
-            recipients[row.delivery_id][row.number] = row.address
+        if state in _OPEN:
+            recipients[key][number] = address
         else:
-            settled[row.delivery_id][row.number] = RecipientState(row.state)
-    doubtful = set(
-        session.exec(
-            select(Attempt.delivery_id)
-            .where(col(Attempt.delivery_id).in_(ids), col(Attempt.outcome) == "unknown")
-            .distinct()
-        )
-    )
-    telling = set(
-        session.exec(
-            select(Message.id).where(
-                col(Message.id).in_([row.message_id for row in rows]),
-                col(Message.callbacks).is_not(None),
-            )
-        )
-    )
+            settled[key][number] = RecipientState(state)
     small = case((func.length(ContentRow.data) <= SMALL_BYTES, ContentRow.data))
-    contents = {
-        row.id: (row.key, row.data)
-        for row in session.connection().execute(
-            select(Rendition.id, ContentRow.key, small.label("data"))
+    unknown = exists().where(
+        col(Attempt.delivery_id) == col(Delivery.id), col(Attempt.outcome) == "unknown"
+    )
+    details = {
+        key: (content_key, raw, tells, doubtful)
+        for key, content_key, raw, tells, doubtful in session.connection().execute(
+            sa_select(
+                col(Delivery.id),
+                col(ContentRow.key),
+                small,
+                col(Message.callbacks).is_not(None),
+                unknown,
+            )
+            .join(Rendition, col(Rendition.id) == col(Delivery.rendition_id))
             .join(ContentRow, col(ContentRow.key) == col(Rendition.content_key))
-            .where(col(Rendition.id).in_([row.rendition_id for row in rows]))
+            .join(Message, col(Message.id) == col(Delivery.message_id))
+            .where(among(session, col(Delivery.id), ids))
         )
     }
-    return [
-        QueuedMail(
-            attempt_id=f"{row.id}.{row.epoch}",
-            delivery_id=row.id,
-            message_id=row.message_id,
-            account_id=row.account_id,
-            epoch=row.epoch,
-            envelope_from=row.envelope_from,
-            recipients=recipients[row.id],
-            dsn=ledger.reports_of(row.message_id, row.envelope_from, row.dsn),
-            raw=contents[row.rendition_id][1],
-            content_key=contents[row.rendition_id][0],
-            rendition_id=row.rendition_id,
-            settled=settled[row.id],
-            attempts=row.attempts,
-            max_attempts=row.max_attempts,
-            give_up_at=row.give_up_at,
-            tells=row.message_id in telling,
-            doubtful=row.id in doubtful,
+    mails: list[QueuedMail] = []
+    for row in rows:
+        content_key, raw, tells, doubtful = details[row.id]
+        mails.append(
+            QueuedMail(
+                attempt_id=f"{row.id}.{row.epoch}",
+                delivery_id=row.id,
+                message_id=row.message_id,
+                account_id=row.account_id,
+                epoch=row.epoch,
+                envelope_from=row.envelope_from,
+                recipients=recipients[row.id],
+                dsn=ledger.reports_of(row.message_id, row.envelope_from, row.dsn),
+                raw=raw,
+                content_key=content_key,
+                rendition_id=row.rendition_id,
+                settled=settled[row.id],
+                attempts=row.attempts,
+                max_attempts=row.max_attempts,
+                give_up_at=row.give_up_at,
+                tells=tells,
+                doubtful=doubtful,
+            )
         )
-        for row in rows
-    ]
+    return mails

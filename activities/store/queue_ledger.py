@@ -1,32 +1,40 @@
 """The ledger's two writes for many mails at once: intents before the dots, and outcomes.
 
-The same rules as ``activities.store.ledger``, in a few statements for a whole group. Whatever is
-out of the ordinary (taken over meanwhile, doubtful from an earlier attempt) goes through the ledger
-itself, mail by mail.
+The same rules as ``activities.store.ledger``, for a whole group (``queue_statements``). Whatever is
+out of the ordinary (taken over meanwhile, unknown, doubtful from an earlier attempt) is left to
+``end_carefully``, which goes through the ledger itself, mail by mail.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Integer, insert, update
+from sqlalchemy import insert, update
 from sqlmodel import Session, col, select
 
+from activities.ports import Metrics
 from activities.store import ledger, queue
-from activities.store.bulk import BulkInsert, BulkSelect, BulkUpdate, run_together, table_of
+from activities.store.engine import Database
 from activities.store.ledger import Verdict
 from activities.store.queue import QueuedMail
-from activities.store.tallies import tally
+from activities.store.queue_statements import (
+    OWNER,
+    Row,
+    Rows,
+    write_postgresql,
+    write_sqlite,
+)
+from activities.timing import timed
 from models.delivery import OPEN_STATES, MessageStatus, Phase, RecipientState
 from models.errors import ErrorType
 from models.failure import Failure
-from models.metrics import ATTEMPTS, DELIVERIES, RECIPIENTS, Metric
-from models.tables import Attempt, Delivery, LogEntry, Message, Recipient
+from models.metrics import ATTEMPTS, COMMIT_DURATION, DELIVERIES, RECIPIENTS
+from models.tables import Attempt, Delivery
 
-OWNER = "queue"
 _SENT_STATES = (MessageStatus.SENT, MessageStatus.PARTIALLY_SENT)
 
 
@@ -78,7 +86,7 @@ class Outcome:
     def usual(self) -> bool:
         """Whether nothing but this attempt has a say in it."""
         lost = self.error is not None and self.error.type is ErrorType.LEASE_LOST
-        return not lost and not self.mail.doubtful
+        return not lost and not self.mail.doubtful and self.word != "unknown"
 
     @property
     def word(self) -> str:
@@ -96,53 +104,37 @@ class Outcome:
         return next((verdict.code for verdict in self.verdicts.values()), None)
 
 
-def intend(session: Session, intents: Sequence[Intent]) -> set[str]:
-    """Commit intents; returns the attempts whose dot may be sent, the others are not ours."""
-    now = datetime.now(UTC)
-    connection = session.connection()
-    ours = set(
-        _OURS.found(
-            connection,
-            [
-                {
-                    "key": intent.mail.delivery_id,
-                    "held": intent.mail.epoch,
-                    "settled": len(intent.mail.settled),
-                    "now": now,
-                }
-                for intent in intents
-            ],
-        )
-    )
-    mine = [intent for intent in intents if intent.mail.delivery_id in ours]
-    if mine:
-        intended = {"phase": Phase.DOT_INTENT, "dot_intent_at": now}
-        _NEW_INTENT.run(
-            connection,
-            [_attempt(i.mail, i.started_at, list(i.accepted)) | intended for i in mine],
-        )
-    return {intent.mail.attempt_id for intent in mine}
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What has been committed of a group.
+
+    Attributes:
+        intended: Attempts whose dot may be sent; the others are not ours any more.
+        left: Outcomes that are not written yet and want a closer look.
+    """
+
+    intended: set[str]
+    left: list[Outcome]
 
 
-def end(session: Session, outcomes: Sequence[Outcome]) -> None:
-    """Commit what became of attempts."""
-    rows = _Rows(datetime.now(UTC))
+def record(database: Database, outcomes: Sequence[Outcome], intents: Sequence[Intent]) -> Recorded:
+    """Commit outcomes and intents of different mails, in one transaction."""
     usual = [outcome for outcome in outcomes if outcome.usual]
-    for outcome in usual:
-        rows.add(outcome)
-    connection = session.connection()
-    if not usual or _DELIVERY.run(connection, rows.deliveries) == len(usual):
-        rows.write(session)
-    else:
-        # Somebody has taken one of them over: which, and what that means, is seen one by one. What
-        # was changed just now, for those that are ours, is what it will be changed to again.
-        usual = []
-    for outcome in outcomes:
-        if outcome not in usual:
-            end_carefully(session, outcome)
-    _refresh(session)
-    for outcome in rows.unknown if usual else ():
-        _plan(session, outcome)
+    now = datetime.now(UTC)
+    rows = Rows(
+        [_ended(outcome, now) for outcome in usual],
+        [row for outcome in usual for row in _verdicts(outcome)],
+        [_intent(intent, now) for intent in intents],
+    )
+    write = write_sqlite if database.is_sqlite else write_postgresql
+    with timed(database.metrics, COMMIT_DURATION), database.driver() as cursor:
+        ended, intended = write(cursor, rows)
+    written = [outcome for outcome in usual if outcome.mail.delivery_id in ended]
+    _count(database.metrics, written)
+    return Recorded(
+        {i.mail.attempt_id for i in intents if i.mail.delivery_id in intended},
+        [o for o in outcomes if not o.usual or o.mail.delivery_id not in ended],
+    )
 
 
 def _attempt(mail: QueuedMail, started_at: datetime, recipients: list[int]) -> dict[str, Any]:
@@ -207,148 +199,88 @@ def _plan(session: Session, outcome: Outcome) -> None:
     queue.plan_next(session, outcome.mail.delivery_id, when)
 
 
-@dataclass(slots=True)
-class _Rows:
-    """What outcomes change, table by table."""
+def _ended(outcome: Outcome, now: datetime) -> Row:
+    mail, error, word, code = outcome.mail, outcome.error, outcome.word, outcome.code
+    states = list(outcome.states.values())
+    status = ledger.status_of(states)
+    is_open = bool(OPEN_STATES.intersection(states))
+    blamed, words = ledger.blame(error, outcome.verdicts.values())
+    detail = {
+        **words,
+        "attempt": mail.attempts + 1,
+        "outcome": word,
+        "phase": outcome.phase.value,
+        "epoch": mail.epoch,
+        "code": code,
+        "dsn": outcome.dsn,
+    }
+    return {
+        "delivery": mail.delivery_id,
+        "epoch": mail.epoch,
+        "message": mail.message_id,
+        "account": mail.account_id,
+        "attempt": mail.attempt_id,
+        "intended": outcome.intended,
+        "rendition": mail.rendition_id,
+        "recipients": list(mail.recipients),
+        "started_at": outcome.started_at,
+        "phase": outcome.phase.value,
+        "ended_at": now,
+        "outcome": word,
+        "code": code,
+        "error_type": error.type.value if error else None,
+        "attempts": mail.attempts + 1,
+        "state": (MessageStatus.QUEUED if is_open else status).value,
+        "next_attempt_at": outcome.next_attempt_at if is_open else None,
+        "tell_at": now if mail.tells and not is_open else None,
+        "status": status.value,
+        "sent_at": now if status in _SENT_STATES else None,
+        "blamed": blamed.value if blamed else None,
+        "detail": {name: value for name, value in detail.items() if value is not None},
+    }
 
-    now: datetime
-    unknown: list[Outcome] = field(default_factory=list)
-    _recipients: list[dict[str, Any]] = field(default_factory=list)
-    _ended: list[dict[str, Any]] = field(default_factory=list)
-    _attempts: list[dict[str, Any]] = field(default_factory=list)
-    deliveries: list[dict[str, Any]] = field(default_factory=list)
-    _log: list[dict[str, Any]] = field(default_factory=list)
-    _messages: list[dict[str, Any]] = field(default_factory=list)
-    _tallies: list[tuple[Metric, dict[str, str]]] = field(default_factory=list)
 
-    def add(self, outcome: Outcome) -> None:
-        mail, states = outcome.mail, outcome.states
-        status = ledger.status_of(list(states.values()))
-        is_open = bool(OPEN_STATES.intersection(states.values()))
-        if outcome.word == "unknown":
-            self.unknown.append(outcome)
-        self._recipients += [
-            {
-                "key": mail.delivery_id,
-                "of": number,
-                "state": states[number],
-                "code": verdict.code,
-                "enhanced_code": verdict.enhanced_code,
-                "reply": verdict.reply,
-            }
-            for number, verdict in outcome.verdicts.items()
-        ]
-        self._add_attempt(outcome)
-        self.deliveries.append(
-            {
-                "key": mail.delivery_id,
-                "held": mail.epoch,
-                "attempts": mail.attempts + 1,
-                "state": MessageStatus.QUEUED if is_open else status,
-                "next_attempt_at": outcome.next_attempt_at if is_open else None,
-                "tell_at": self.now if mail.tells and not is_open else None,
-            }
-        )
-        sent_at = self.now if status in _SENT_STATES else None
-        self._messages.append({"key": mail.message_id, "status": status, "sent_at": sent_at})
-        self._tally(outcome, states, None if is_open else status)
-
-    def _add_attempt(self, outcome: Outcome) -> None:
-        mail, error = outcome.mail, outcome.error
-        ended = {
-            "phase": outcome.phase,
-            "ended_at": self.now,
-            "outcome": outcome.word,
-            "code": outcome.code,
-            "error_type": error.type if error else None,
+def _verdicts(outcome: Outcome) -> list[Row]:
+    states, delivery_id = outcome.states, outcome.mail.delivery_id
+    return [
+        {
+            "of": delivery_id,
+            "number": number,
+            "recipient_state": states[number].value,
+            "recipient_code": verdict.code,
+            "enhanced_code": verdict.enhanced_code,
+            "reply": verdict.reply,
         }
-        if outcome.intended:
-            self._ended.append({"key": mail.attempt_id} | ended)
-        else:
-            attempt = _attempt(mail, outcome.started_at, list(mail.recipients))
-            self._attempts.append(attempt | ended)
-        kind, words = ledger.blame(error, outcome.verdicts.values())
-        detail = {
-            **words,
-            "attempt": mail.attempts + 1,
-            "outcome": outcome.word,
-            "phase": outcome.phase.value,
-            "epoch": mail.epoch,
-            "code": outcome.code,
-            "dsn": outcome.dsn,
-        }
-        self._log.append(
-            {
-                "at": self.now,
-                "account_id": mail.account_id,
-                "message_id": mail.message_id,
-                "event": "attempt_ended",
-                "error_type": kind,
-                "detail": {name: value for name, value in detail.items() if value is not None},
-            }
-        )
-
-    def _tally(
-        self,
-        outcome: Outcome,
-        states: Mapping[int, RecipientState],
-        status: MessageStatus | None,
-    ) -> None:
-        for number in outcome.verdicts:
-            if states[number] not in OPEN_STATES:
-                self._tallies.append((RECIPIENTS, {"state": states[number].value}))
-        error_type = outcome.error.type.value if outcome.error else ""
-        self._tallies.append((ATTEMPTS, {"outcome": outcome.word, "error_type": error_type}))
-        if status is not None:
-            self._tallies.append((DELIVERIES, {"status": status.value}))
-
-    def write(self, session: Session) -> None:
-        """Write all but the deliveries."""
-        run_together(
-            session.connection(),
-            (
-                (_RECIPIENT, self._recipients),
-                (_ENDED, self._ended),
-                (_NEW_ATTEMPT, self._attempts),
-                (_MESSAGE, self._messages),
-                (_NEW_ENTRY, self._log),
-            ),
-        )
-        for metric, labels in self._tallies:
-            tally(session, metric, 1, **labels)
+        for number, verdict in outcome.verdicts.items()
+    ]
 
 
-_KEY = {"key": "id"}
-_TOLD = ("phase", "ended_at", "outcome", "code", "error_type")
-_BEGUN = ("id", "delivery_id", "rendition_id", "epoch", "owner", "recipients", "started_at")
-_OURS = BulkSelect(
-    {
-        "key": table_of(Delivery).c.id.type,
-        "held": table_of(Delivery).c.epoch.type,
-        "settled": Integer(),
-        "now": table_of(Delivery).c.leased_until.type,
-    },
-    "SELECT d.id FROM v JOIN delivery AS d ON d.id = v.key"
-    # Who slept past the lease must not race whoever is about to take the mail over.
-    " WHERE d.epoch = v.held AND d.leased_until > v.now"
-    # Word may have come meanwhile that an earlier attempt has reached somebody.
-    " AND v.settled = (SELECT count(*) FROM recipient AS r WHERE r.delivery_id = v.key"
-    f" AND r.state NOT IN ({', '.join(repr(state.value) for state in sorted(OPEN_STATES))}))",
-    lock="d",
-)
-_DELIVERY = BulkUpdate(
-    Delivery,
-    _KEY | {"held": "epoch"},
-    ("attempts", "state", "next_attempt_at", "tell_at"),
-    cleared=("leased_until",),
-)
-_RECIPIENT = BulkUpdate(
-    Recipient, {"key": "delivery_id", "of": "number"}, ("state", "code", "enhanced_code", "reply")
-)
-_ENDED = BulkUpdate(Attempt, _KEY, _TOLD)
-_MESSAGE = BulkUpdate(Message, _KEY, ("status", "sent_at"), kept=("sent_at",))
-_NEW_INTENT = BulkInsert(Attempt, (*_BEGUN, "phase", "dot_intent_at"))
-_NEW_ATTEMPT = BulkInsert(Attempt, (*_BEGUN, *_TOLD))
-_NEW_ENTRY = BulkInsert(
-    LogEntry, ("at", "account_id", "message_id", "event", "error_type", "detail")
-)
+def _intent(intent: Intent, now: datetime) -> Row:
+    mail = intent.mail
+    return {
+        "its_delivery": mail.delivery_id,
+        "its_epoch": mail.epoch,
+        "its_attempt": mail.attempt_id,
+        "its_rendition": mail.rendition_id,
+        "accepted": list(intent.accepted),
+        "begun_at": intent.started_at,
+        "intended_at": now,
+        "settled": len(mail.settled),
+    }
+
+
+def _count(metrics: Metrics, outcomes: Sequence[Outcome]) -> None:
+    """Tell what is committed."""
+    recipients, attempts, deliveries = Counter[str](), Counter[tuple[str, str]](), Counter[str]()
+    for outcome in outcomes:
+        states = outcome.states
+        recipients.update(states[n] for n in outcome.verdicts if states[n] not in OPEN_STATES)
+        attempts[outcome.word, outcome.error.type.value if outcome.error else ""] += 1
+        if not OPEN_STATES.intersection(states.values()):
+            deliveries[ledger.status_of(list(states.values()))] += 1
+    for state, number in recipients.items():
+        metrics.add(RECIPIENTS, number, state=state)
+    for (word, error_type), number in attempts.items():
+        metrics.add(ATTEMPTS, number, outcome=word, error_type=error_type)
+    for status, number in deliveries.items():
+        metrics.add(DELIVERIES, number, status=status)

@@ -13,11 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlmodel import Session
-
 from activities.store import ledger, queue_ledger
 from activities.store.committer import Committer
 from activities.store.queue import QueuedMail
+from activities.store.queue_journal import QueueJournal
 from activities.store.queue_ledger import Intent, Outcome
 from models.errors import ConnectorError, ErrorType
 
@@ -28,8 +27,9 @@ _GATHER_SECONDS = 0.003
 class Batches:
     """``activities.transmitting.transaction.Journal`` of leased mails, and their outcomes."""
 
-    def __init__(self, committer: Committer) -> None:
+    def __init__(self, committer: Committer, journal: QueueJournal) -> None:
         self._committer = committer
+        self._journal = journal
         self._intents: list[tuple[Intent, asyncio.Future[None]]] = []
         self._outcomes: list[Outcome] = []
         self._started: dict[str, datetime] = {}
@@ -119,8 +119,8 @@ class Batches:
         intents, self._intents = self._intents, []
         # Seen only now: an intent may have been committed for who did not wait for it.
         outcomes = [
-            replace(outcome, intended=outcome.mail.attempt_id in self._intended)
-            for outcome in self._outcomes
+            replace(one, intended=True) if one.mail.attempt_id in self._intended else one
+            for one in self._outcomes
         ]
         self._outcomes = []
         try:
@@ -144,16 +144,16 @@ class Batches:
                 _fail(future, _lost())
 
     async def _commit(self, intents: Sequence[Intent], outcomes: Sequence[Outcome]) -> set[str]:
-        def write(session: Session) -> set[str]:
-            if outcomes:
-                queue_ledger.end(session, outcomes)
-            return queue_ledger.intend(session, intents) if intents else set()
-
+        """Commit a group; returns the attempts whose dot may be sent."""
         try:
-            return await self._committer.commit(write)
+            recorded = await self._journal.record(outcomes, intents)
         except ConnectorError as error:
             if error.temporary or (not outcomes and len(intents) < 2):
                 raise
+        else:
+            for outcome in recorded.left:
+                await self._commit_alone(outcome)
+            return recorded.intended
         # One of them is at fault; it must not take the others along.
         for outcome in outcomes:
             await self._commit_alone(outcome)

@@ -20,6 +20,7 @@ from activities.store import queue
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
 from activities.store.content import ContentStore
+from activities.store.queue_journal import QueueJournal
 from activities.store.readers import Readers
 from activities.transmitting.batches import Batches
 from activities.transmitting.lane import Lane
@@ -48,6 +49,7 @@ class Drainer:
     def __init__(
         self,
         committer: Committer,
+        journal: QueueJournal,
         readers: Readers,
         accounts: Accounts,
         content: ContentStore,
@@ -59,6 +61,7 @@ class Drainer:
         handover_seconds: float = 5,
     ) -> None:
         self._committer = committer
+        self._journal = journal
         self._readers = readers
         self._accounts = accounts
         self._content = content
@@ -129,7 +132,7 @@ class Drainer:
             _log.warning("a drain that nobody waited for has failed: %s", type(error).__name__)
 
     async def _run(self, round_: _Round, owner: str, limit: int | None) -> None:
-        batches = Batches(self._committer)
+        batches = Batches(self._committer, self._journal)
         budget = _Budget(limit)
         means = Means(
             owner=owner,

@@ -7,7 +7,7 @@ of the adapters in the process that calls it. A step that has been renamed fails
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -31,7 +31,9 @@ from activities.store import (
     slots,
 )
 from activities.store.content import ContentStore
+from activities.store.engine import Database
 from activities.store.ledger import AttemptTicket
+from activities.store.queue_ledger import Intent, Outcome, Recorded
 from activities.transmitting.drainer import Drainer
 from tests.chaos.control import Control
 
@@ -122,8 +124,7 @@ _WRITES: dict[str, tuple[Any, str]] = {
     "lease": (queue, "lease"),
     "slots": (slots, "take_all"),
     "reached": (queue, "reached"),
-    "intents": (queue_ledger, "intend"),
-    "outcomes": (queue_ledger, "end"),
+    "outcome": (queue_ledger, "end_carefully"),
     "renew": (queue, "renew"),
     "give_back": (queue, "give_back"),
     "take_over_lease": (queue, "take_over"),
@@ -149,6 +150,7 @@ def install(control: Control) -> None:
         _replace(owner, attribute, functools.partial(_noted, name))
     event.listen(Session, "before_commit", functools.partial(_before_commit, control))
     event.listen(Session, "after_commit", functools.partial(_after_commit, control))
+    _replace(queue_ledger, "record", functools.partial(_recorded, control))
     _around_smtp(control)
     _around_imap(control)
 
@@ -176,11 +178,9 @@ def _points(session: Session) -> list[str]:
 
 def _begun(session: Session) -> Iterator[AttemptTicket]:
     """Attempts whose dot comes next."""
-    for name, args, result in session.info.get(_DONE, []):
+    for name, args, _ in session.info.get(_DONE, []):
         if name == "intend_dot":
             yield args[0]
-        elif name == "intents":
-            yield from (i.mail for i in args[0] if i.mail.attempt_id in result)
 
 
 def _ended(session: Session) -> Iterator[AttemptTicket]:
@@ -188,8 +188,30 @@ def _ended(session: Session) -> Iterator[AttemptTicket]:
     for name, args, _ in session.info.get(_DONE, []):
         if name == "end_attempt":
             yield args[0]
-        elif name == "outcomes":
-            yield from (outcome.mail for outcome in args[0])
+        elif name == "outcome":
+            yield args[0].mail
+
+
+def _recorded(control: Control, function: Callable[..., Recorded]) -> Callable[..., Recorded]:
+    """A group of the queue, which is committed without a session."""
+
+    def recorded(
+        database: Database, outcomes: Sequence[Outcome], intents: Sequence[Intent]
+    ) -> Recorded:
+        names = [n for n, group in (("intents", intents), ("outcomes", outcomes)) if group]
+        for intent in intents:
+            control.mark("intent", intent.mail.attempt_id, intent.mail.delivery_id)
+        for name in names:
+            control.hit(f"{name}.before_commit")
+        result = function(database, outcomes, intents)
+        for outcome in outcomes:
+            if outcome not in result.left:
+                control.mark("end", outcome.mail.attempt_id, outcome.mail.delivery_id)
+        for name in names:
+            control.hit(f"{name}.committed")
+        return result
+
+    return recorded
 
 
 def _before_commit(control: Control, session: Session) -> None:

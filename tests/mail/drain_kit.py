@@ -27,6 +27,7 @@ from activities.store.committer import Committer
 from activities.store.content import ContentStore
 from activities.store.engine import Database
 from activities.store.local_blobs import LocalBlobs
+from activities.store.queue_journal import QueueJournal
 from activities.store.readers import Readers
 from activities.transmitting.drainer import Drainer
 from models.account import AccountSettings
@@ -118,12 +119,20 @@ async def draining(
     """A worker that can drain the queue of ``database``."""
     given = Settings(data_dir=folder, **settings)
     aside, committer, readers = Aside(database), Committer(database), Readers(database)
+    journal = QueueJournal(database)
     limits, pauses = SendingLimits(aside, given), SlowDowns(aside, given)
     pool = SmtpPool(SmtpClient(), limits, pauses)
     accounts = Accounts(SecretBox(load_keyring(given).secrets))
     content = ContentStore(LocalBlobs(folder), 10_000)
     drainer = Drainer(
-        committer, readers, accounts, content, pool, given, handover_seconds=handover_seconds
+        committer,
+        journal,
+        readers,
+        accounts,
+        content,
+        pool,
+        given,
+        handover_seconds=handover_seconds,
     )
     async with aside, limits, pool:
         try:
@@ -131,4 +140,5 @@ async def draining(
         finally:
             await drainer.finish(0)
     committer.close()
+    journal.close()
     readers.close()

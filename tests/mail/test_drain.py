@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlmodel import Session, col, select, update
+from sqlmodel import col, select, update
 
 from activities.store import queue_ledger
 from activities.store.engine import Database
-from activities.store.queue_ledger import Intent
+from activities.store.queue_ledger import Intent, Outcome, Recorded
 from models.tables import AccountRow, Delivery
 from tests.mail.drain_kit import Drain, draining
 from tests.smtp_server import Fault, SmtpServer
@@ -98,20 +98,23 @@ async def test_what_expired_is_cancelled_and_counted(worker: Drain) -> None:
 async def test_what_another_worker_has_taken_over_is_not_counted(
     worker: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intend = queue_ledger.intend
+    record = queue_ledger.record
 
-    def stolen(session: Session, intents: Sequence[Intent]) -> set[str]:
-        session.connection().execute(
-            update(Delivery)
-            .where(col(Delivery.id).in_([intent.mail.delivery_id for intent in intents]))
-            .values(epoch=col(Delivery.epoch) + 1)
-        )
-        return intend(session, intents)
+    def stolen(
+        database: Database, outcomes: Sequence[Outcome], intents: Sequence[Intent]
+    ) -> Recorded:
+        with database.write() as session:
+            session.connection().execute(
+                update(Delivery)
+                .where(col(Delivery.id).in_([intent.mail.delivery_id for intent in intents]))
+                .values(epoch=col(Delivery.epoch) + 1)
+            )
+        return record(database, outcomes, intents)
 
     async with SmtpServer() as server:
         account = worker.account(server.port)
         worker.put(account, 3)
-        monkeypatch.setattr(queue_ledger, "intend", stolen)
+        monkeypatch.setattr(queue_ledger, "record", stolen)
         assert await worker.run(account) == {}
         assert server.accepted == []
     assert worker.states(account) == {"sending": 3}

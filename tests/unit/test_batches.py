@@ -7,17 +7,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlmodel import Session
 
 from activities.crypto.keyring import load_keyring
 from activities.crypto.secretbox import SecretBox
+from activities.store import queue_ledger
 from activities.store.accounts import Accounts
 from activities.store.committer import Committer
 from activities.store.engine import Database
 from activities.store.queue import QueuedMail
-from activities.store.queue_ledger import Outcome
+from activities.store.queue_journal import QueueJournal
+from activities.store.queue_ledger import Outcome, Recorded
 from activities.transmitting.batches import Batches
 from models.delivery import MessageStatus, Phase
 from models.settings import Settings
@@ -39,15 +41,23 @@ def committer(database: Database) -> Iterator[Committer]:
     opened.close()
 
 
+@pytest.fixture
+def journal(database: Database) -> Iterator[QueueJournal]:
+    opened = QueueJournal(database)
+    yield opened
+    opened.close()
+
+
 @contextmanager
-def busy(committer: Committer) -> Iterator[None]:
-    """Let nothing be committed while the block runs."""
-    free = threading.Event()
+def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let nothing be recorded while the block runs."""
+    free, record = threading.Event(), queue_ledger.record
 
-    def wait(_: Session) -> None:
+    def wait(*arguments: Any) -> Recorded:
         free.wait(30)
+        return record(*arguments)
 
-    committer.submit(wait)
+    monkeypatch.setattr(queue_ledger, "record", wait)
     try:
         yield
     finally:
@@ -69,15 +79,15 @@ async def asked(batches: Batches, mail: QueuedMail) -> asyncio.Task[None]:
 
 
 async def test_who_does_not_wait_for_an_intent_has_sent_nothing(
-    line: Queue, committer: Committer
+    line: Queue, committer: Committer, journal: QueueJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One intent is being committed, the other one still waits for that."""
     for _ in range(2):
         line.put()
     mails = line.lease()
-    batches = Batches(committer)
+    batches = Batches(committer, journal)
     async with batches.writing():
-        with busy(committer):
+        with busy(monkeypatch):
             for task in [await asked(batches, mail) for mail in mails]:
                 task.cancel()
             await asyncio.sleep(0.05)
@@ -90,12 +100,14 @@ async def test_who_does_not_wait_for_an_intent_has_sent_nothing(
     assert line.lease(after=2 * MINUTE) != []
 
 
-async def test_an_intent_whose_commit_was_not_heard_of(line: Queue, committer: Committer) -> None:
+async def test_an_intent_whose_commit_was_not_heard_of(
+    line: Queue, committer: Committer, journal: QueueJournal
+) -> None:
     """The database lost the connection after the commit: it stands, and nothing was sent."""
     line.put()
     (mail,) = line.lease()
     line.intend(mail)
-    batches = Batches(committer)
+    batches = Batches(committer, journal)
     async with batches.writing():
         batches.end(not_sent(line, mail))
     assert line.attempts(mail.delivery_id) == ["not_sent"]
@@ -104,11 +116,11 @@ async def test_an_intent_whose_commit_was_not_heard_of(line: Queue, committer: C
 
 @pytest.mark.parametrize("intended", [False, True])
 async def test_a_mail_that_was_deleted_is_nobody_s_outcome(
-    line: Queue, committer: Committer, tmp_path: Path, intended: bool
+    line: Queue, committer: Committer, journal: QueueJournal, tmp_path: Path, intended: bool
 ) -> None:
     line.put()
     (mail,) = line.lease()
-    batches = Batches(committer)
+    batches = Batches(committer, journal)
     async with asyncio.timeout(10), batches.writing():
         if intended:
             await (await asked(batches, mail))

@@ -71,13 +71,13 @@ class Queue:
 
     def intend(self, *mails: QueuedMail) -> set[str]:
         intents = [Intent(mail, list(mail.recipients), self.now) for mail in mails]
-        with self.database.write() as session:
-            mine = queue_ledger.intend(session, intents)
+        mine = queue_ledger.record(self.database, [], intents).intended
         return {mail.delivery_id for mail in mails if mail.attempt_id in mine}
 
     def end(self, *outcomes: Outcome) -> None:
-        with self.database.write() as session:
-            queue_ledger.end(session, outcomes)
+        for outcome in queue_ledger.record(self.database, outcomes, []).left:
+            with self.database.write() as session:
+                queue_ledger.end_carefully(session, outcome)
 
     def outcome(self, mail: QueuedMail, *verdicts: Verdict, **changes: Any) -> Outcome:
         given = {
@@ -146,7 +146,7 @@ class TestLeasing:
         (mail,) = line.lease()
         assert dict(mail.recipients) == {0: "a@example.net", 1: "b@example.net"}
         assert mail.raw == b"Subject: x\r\n\r\nx\r\n" or mail.content_key
-        assert line.status(mail.delivery_id) == MessageStatus.SENDING
+        assert line.status(mail.delivery_id) == MessageStatus.QUEUED
 
     def test_it_expires(self, line: Queue) -> None:
         delivery_id = line.put(expires_at=line.now)
@@ -176,7 +176,7 @@ class TestLeasing:
         with line.database.write() as session:
             queue.give_back(session, mails)
         assert line.row(put).state == MessageStatus.SENDING
-        assert line.status(put) == MessageStatus.SENDING
+        assert line.status(put) == MessageStatus.QUEUED
         with line.database.write() as session:
             queue.give_back(session, [heir])
         assert line.status(put) == line.row(put).state == MessageStatus.QUEUED
