@@ -130,6 +130,10 @@ class Shelf:
             self.remove(place)
         return place
 
+    def elsewhere(self, account_id: str, host: str) -> list[Place]:
+        """Those of an account that lead to any other host."""
+        return [place for place in self._places.get(account_id, ()) if place.host != host]
+
     def oldest(self, *, host: str | None = None) -> Place | None:
         """The one that has been of no use for longest (to ``host``)."""
         found = [place for place in self if host is None or place.host == host]

@@ -183,6 +183,10 @@ class SmtpPool:
             self._close_oldest()
         permit = await self._limits.take(account_id, endpoint)
         if permit is None:
+            # An account that was given another server does not wait for its old connections.
+            for place in self._shelf.elsewhere(account_id, endpoint.host):
+                self._shelf.remove(place)
+                self._later(self._dispose(place))
             if self._profile(endpoint.host).connections_per_host is not None:
                 self._close_oldest(endpoint.host)  # another account's, perhaps
             line.ask_at = time.monotonic() + line.pause * _RANDOM.uniform(0.5, 1.5)

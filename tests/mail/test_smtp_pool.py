@@ -104,6 +104,17 @@ async def test_a_changed_password_gets_another_connection(worker: Worker, accoun
         assert len(server.connections) == 3
 
 
+async def test_an_account_with_a_new_server_does_not_wait_for_connections_to_the_old_one(
+    worker: Worker, account_id: str
+) -> None:
+    async with SmtpServer() as server:
+        old = endpoint(server.port, max_connections=1)
+        assert (await worker.send(account_id, old)).accepted
+        new = replace(old, host="localhost")
+        assert (await worker.send(account_id, new, patience=timedelta(seconds=5))).accepted
+        assert [connection.ended for connection in server.connections] == ["quit", None]
+
+
 async def test_idle_connections_are_closed(database: Database, account_id: str) -> None:
     async with working(database, idle_seconds=0.1) as worker, SmtpServer() as server:
         await worker.send(account_id, endpoint(server.port))
