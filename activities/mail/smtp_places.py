@@ -130,7 +130,7 @@ class Shelf:
             self.remove(place)
         return place
 
-    def elsewhere(self, account_id: str, host: str) -> list[Place]:
+    def strays(self, account_id: str, host: str) -> list[Place]:
         """Those of an account that lead to any other host."""
         return [place for place in self._places.get(account_id, ()) if place.host != host]
 

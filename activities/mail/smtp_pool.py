@@ -93,8 +93,7 @@ class SmtpPool:
             self._sweeping.cancel()
         places = list(self._shelf)
         for place in places:
-            self._shelf.remove(place)
-            self._later(self._dispose(place))
+            self._discard(place)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSING_SECONDS)
         for place in places:
@@ -184,9 +183,8 @@ class SmtpPool:
         permit = await self._limits.take(account_id, endpoint)
         if permit is None:
             # An account that was given another server does not wait for its old connections.
-            for place in self._shelf.elsewhere(account_id, endpoint.host):
-                self._shelf.remove(place)
-                self._later(self._dispose(place))
+            for place in self._shelf.strays(account_id, endpoint.host):
+                self._discard(place)
             if self._profile(endpoint.host).connections_per_host is not None:
                 self._close_oldest(endpoint.host)  # another account's, perhaps
             line.ask_at = time.monotonic() + line.pause * _RANDOM.uniform(0.5, 1.5)
@@ -248,8 +246,12 @@ class SmtpPool:
 
     def _close_oldest(self, host: str | None = None) -> None:
         if place := self._shelf.oldest(host=host):
-            self._shelf.remove(place)
-            self._later(self._dispose(place))
+            self._discard(place)
+
+    def _discard(self, place: Place, *, elsewhere: bool = False) -> None:
+        """Take a place off the shelf and dispose of it, without waiting."""
+        self._shelf.remove(place)
+        self._later(self._dispose(place, elsewhere=elsewhere))
 
     async def _sweep(self) -> None:
         while True:
@@ -258,8 +260,7 @@ class SmtpPool:
                 idle = place.idle_seconds >= self._profile(place.host).idle_seconds
                 useless = idle or not place.live or place.permit.lost
                 if useless or place.permit.wanted:
-                    self._shelf.remove(place)
-                    self._later(self._dispose(place, elsewhere=place.permit.wanted))
+                    self._discard(place, elsewhere=place.permit.wanted)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
