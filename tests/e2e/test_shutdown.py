@@ -54,9 +54,15 @@ def grace() -> float:
 
 
 @pytest.fixture
-def world(grace: float) -> Iterator[World]:
+def replies() -> list[str]:
+    """How the SMTP server answers: options of its command."""
+    return SLOW
+
+
+@pytest.fixture
+def world(grace: float, replies: list[str]) -> Iterator[World]:
     settings = {"shutdown_seconds": grace, "final_reply_seconds": 20}
-    with World(seed=1, smtp=SLOW, workers=0, settings=settings) as running:
+    with World(seed=1, smtp=replies, workers=0, settings=settings) as running:
         yield running
 
 
@@ -195,6 +201,8 @@ async def test_a_server_that_hangs_does_not_hold_the_end_up(
     assert result.retrieved == 3
 
 
+# The one mail waits for the reply to its dot however late this process looks.
+@pytest.mark.parametrize("replies", [["--fault", "reply:hang:1"]], ids=["no-reply"])
 async def test_a_database_that_hangs_ends_the_worker_hard_and_the_ledger_labels(
     world: World, generations: Generations
 ) -> None:
