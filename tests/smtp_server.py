@@ -112,6 +112,7 @@ class SmtpServer:
         self._ledger: IO[str] | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         if self._ledger_path is not None:
@@ -124,6 +125,7 @@ class SmtpServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closed = True
         if self._server is not None:
             self._server.close()
         for task in self._tasks:
@@ -157,6 +159,9 @@ class SmtpServer:
             self.accepted.append(mail)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:  # it was on its way in when the listener closed
+            writer.transport.abort()
+            return
         connection = Connection(self, reader, writer)
         if self.record:
             self.connections.append(connection)
