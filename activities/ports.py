@@ -124,12 +124,14 @@ class SmtpSession(Protocol):
         ascii_only: bool = True,
         ascii_header: bool | None = None,
         dsn: DsnRequest | None = None,
+        content_follows: bool = False,
     ) -> dict[str, Reply]:
         """MAIL, then RCPT for each recipient; the reply to each RCPT by address.
 
         ``ascii_only``: the content has no byte above 127; otherwise 8BITMIME is needed.
         ``ascii_header``: its header section has none; otherwise SMTPUTF8 is needed. By default
         as ``ascii_only``. ``dsn`` has no effect where ``DSN`` is not among the capabilities.
+        ``content_follows``: ``body`` comes next if anybody is accepted, so DATA may go along.
 
         Raises:
             ConnectorError: MAIL was refused, the announced SIZE is too small, a needed extension

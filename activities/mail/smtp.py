@@ -124,6 +124,7 @@ class ClientSession:
         self._wire: SmtpWire | None = None
         self._unfinished = False
         self._accepted = 0
+        self._asked_for_data = False
         self._encoder: DataEncoder | None = None
 
     @property
@@ -182,6 +183,7 @@ class ClientSession:
         ascii_only: bool = True,
         ascii_header: bool | None = None,
         dsn: DsnRequest | None = None,
+        content_follows: bool = False,
     ) -> dict[str, Reply]:
         """MAIL, then RCPT for each recipient; the reply to each RCPT by address.
 
@@ -193,6 +195,8 @@ class ClientSession:
             ascii_header: Nor has its header section; by default as ``ascii_only``. We compose
                 such bytes only into fields that name an international address.
             dsn: What reports are asked for, if the server offers DSN.
+            content_follows: ``body`` comes next if anybody is accepted, whoever that is. So DATA
+                can go along with the envelope to a server that takes it (RFC 2920).
 
         Raises:
             SmtpFailure: MAIL was refused, the announced SIZE is too small, a needed extension is
@@ -214,13 +218,13 @@ class ClientSession:
         )
         mail, rcpts = commands.mail, commands.rcpts
         pipelining = "PIPELINING" in self.capabilities
+        self._asked_for_data = pipelining and content_follows
         with self._step(Phase.MAIL):
             if pipelining:
-                wire.post([mail, *rcpts.values()])
+                wire.post([mail, *rcpts.values(), *([b"DATA"] if content_follows else ())])
             answer = await (wire.reply() if pipelining else wire.command(mail))
             if not answer.accepted and pipelining and answer.code != _CLOSING:
-                for _ in rcpts:  # RFC 2920 §3.1: each has a reply, wanted or not
-                    await wire.reply()
+                await self._skip(wire, len(rcpts))
             self._expect(answer, 250)
         self._unfinished = True
         replies: dict[str, Reply] = dict(commands.unreachable)
@@ -232,7 +236,25 @@ class ClientSession:
                 answer = rcpt_verdict(answer, self._accepted)
                 self._accepted += answer.accepted
                 replies[address] = answer
+            if self._asked_for_data and not self._accepted:
+                await self._decline_data(wire)
         return replies
+
+    async def _skip(self, wire: SmtpWire, rcpts: int) -> None:
+        """Read the replies that a refused MAIL leaves: each command has one (RFC 2920 §3.1)."""
+        accepted = False
+        for _ in range(rcpts):
+            accepted |= (await wire.reply()).accepted
+        if self._asked_for_data and accepted:
+            self.abort()  # A server that refuses MAIL and takes RCPT might take a mail, too.
+        elif self._asked_for_data:
+            await self._decline_data(wire)
+
+    async def _decline_data(self, wire: SmtpWire) -> None:
+        """Nobody was accepted. A server that wants content all the same gets none (RFC 2920)."""
+        self._asked_for_data = False
+        if (await wire.reply()).code == 354:
+            await wire.command(b".")
 
     async def body(self, content: bytes) -> None:
         """DATA and the whole content, dot-stuffed, without the final dot.
@@ -244,8 +266,9 @@ class ClientSession:
         wire = self._ready()
         if not self._accepted:
             raise self._failure(ErrorType.INTERNAL, "no recipient was accepted: there is no mail.")
+        asked, self._asked_for_data = self._asked_for_data, False
         with self._step(Phase.DATA):
-            self._expect(await wire.command(b"DATA"), 354)
+            self._expect(await (wire.reply() if asked else wire.command(b"DATA")), 354)
         self._encoder = DataEncoder()
         with self._step(Phase.BODY):
             wire.listen()

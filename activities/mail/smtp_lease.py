@@ -110,6 +110,7 @@ class PooledSession:
         ascii_only: bool = True,
         ascii_header: bool | None = None,
         dsn: DsnRequest | None = None,
+        content_follows: bool = False,
     ) -> dict[str, Reply]:
         """MAIL, then RCPT for each recipient; over a fresh connection if the kept one is dead."""
 
@@ -121,6 +122,7 @@ class PooledSession:
                 ascii_only=ascii_only,
                 ascii_header=ascii_header,
                 dsn=dsn,
+                content_follows=content_follows,
             )
 
         self._phase, self._transacting = Phase.CONNECT, False

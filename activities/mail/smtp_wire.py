@@ -47,7 +47,6 @@ class SmtpWire:
         self._where = dict(where or {})
         self._posted: deque[str] = deque()
         self._seconds = limit.total_seconds()
-        self._answer: asyncio.Task[aiosmtplib.SMTPResponse] | None = None
         self._secrets: tuple[str, ...] = ()
         self._limit_buffer()
 
@@ -161,16 +160,14 @@ class SmtpWire:
     # --- content: listen, write …, finish ---------------------------------------------------------
 
     def listen(self) -> None:
-        """Start to wait for the reply to the content, so that none is missed while writing."""
-        self._answer = asyncio.create_task(self._protocol.read_response(None))
-        # Retrieves the exception of an answer nobody waits for any more; else asyncio logs it.
-        self._answer.add_done_callback(_retrieve)
+        """From now on the reply to the content may come; none is missed while writing."""
+        self._protocol.expect()
 
     def check(self) -> None:
         """Raise when the connection is lost or the server has answered already."""
-        answer = self._answer
-        if answer is not None and answer.done():
-            raise AnsweredEarlyError(self._reply(answer.result()))
+        response = self._protocol.arrived()
+        if response is not None:
+            raise AnsweredEarlyError(self._reply(response))
         if not self.connected:
             raise ConnectionResetError
 
@@ -180,19 +177,10 @@ class SmtpWire:
         self._protocol.write(data)
         if self.flushed:
             return
-        drain = asyncio.create_task(self._protocol.drain())
-        drain.add_done_callback(_retrieve)
-        waiting = {drain} if self._answer is None else {drain, self._answer}
-        try:
-            limit = patience("(content)", self._seconds)
-            await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if drain.done():
-                drain.result()
-                return
-        finally:
-            drain.cancel()
-        self.check()
-        raise TimeoutError
+        async with asyncio.timeout(patience("(content)", self._seconds)):
+            while self._protocol.congested:
+                await self._protocol.drain()
+                self.check()
 
     def finish(self, dot: bytes) -> None:
         """Hand over the final dot. ``check`` has to come right before."""
@@ -206,21 +194,14 @@ class SmtpWire:
 
     async def answer(self, patience: timedelta) -> Reply:
         """Wait for the reply to the content."""
-        if self._answer is None:
-            raise RuntimeError("listen() comes first")
         with self.step("(final reply)") as step:
-            done, _ = await asyncio.wait({self._answer}, timeout=patience.total_seconds())
-            if not done:
-                raise TimeoutError
-            response, self._answer = self._answer.result(), None
+            response = await self._protocol.next_response(patience.total_seconds())
             return _noted(step, self._reply(response, last=True))
 
     # --- end --------------------------------------------------------------------------------------
 
     def abort(self) -> None:
         """Close the socket at once, whatever is still to be written."""
-        if self._answer is not None:
-            self._answer.cancel()
         if self._protocol.transport is not None:
             cast("asyncio.WriteTransport", self._protocol.transport).abort()
 
@@ -266,8 +247,3 @@ def _verb(line: bytes) -> str:
 def _noted(step: Span, reply: Reply) -> Reply:
     step.fact("smtp.reply_code", reply.code)
     return reply
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()

@@ -116,6 +116,7 @@ class Transaction(Generic[T]):
                 ascii_only=ascii_only,
                 ascii_header=ascii_only or header_is_ascii(raw),
                 dsn=ticket.dsn,
+                content_follows=True,
             )
         accepted = _sort(ticket.recipients, replies, progress)
         if not accepted:
