@@ -130,7 +130,8 @@ class ClientSession:
     @property
     def connected(self) -> bool:
         """Whether the connection can be used for a further mail."""
-        return self._wire is not None and self._wire.connected and self._encoder is None
+        amidst = self._encoder is not None or self._asked_for_data
+        return self._wire is not None and self._wire.connected and not amidst
 
     async def open(self) -> None:
         """Connect, EHLO, STARTTLS as configured, log in."""
@@ -263,10 +264,10 @@ class ClientSession:
             SmtpFailure: DATA was refused (``Phase.DATA``), or the connection failed or the server
                 refused amidst the content (``Phase.BODY``). The mail is not accepted.
         """
+        asked, self._asked_for_data = self._asked_for_data, False
         wire = self._ready()
         if not self._accepted:
             raise self._failure(ErrorType.INTERNAL, "no recipient was accepted: there is no mail.")
-        asked, self._asked_for_data = self._asked_for_data, False
         with self._step(Phase.DATA):
             self._expect(await (wire.reply() if asked else wire.command(b"DATA")), 354)
         self._encoder = DataEncoder()
@@ -368,7 +369,9 @@ class ClientSession:
         self.extensions, self.capabilities = extensions, extensions.capabilities
 
     def _ready(self) -> SmtpWire:
-        if self._wire is None or self._encoder is not None:
+        if self._asked_for_data:
+            self.abort()  # to this server any further command would be content
+        if self._wire is None or self._encoder is not None or self._asked_for_data:
             raise self._failure(ErrorType.INTERNAL, "a mail is under way on this session.")
         return self._wire
 
