@@ -7,6 +7,14 @@ from pathlib import Path
 from tools.servers.process import LOOPBACK, ChildServer, free_port, greets
 from tools.temporal.resolve import resolve
 
+_DYNAMIC_CONFIG = {
+    # Every step of every workflow goes through the queues of the one shard this server has. By
+    # default they are read 20 times a second at most, which makes each step last 50 ms.
+    "history.transferProcessorMaxPollRPS": "500",
+    "history.visibilityProcessorMaxPollRPS": "500",
+    "history.timerProcessorMaxPollRPS": "500",
+}
+
 
 class DevServer(ChildServer):
     """A `temporal server start-dev` process; a context manager.
@@ -18,7 +26,7 @@ class DevServer(ChildServer):
         port: the frontend's port; a free one when not given.
         ui_port: the Web UI's port; a free one when not given.
         ui_codec_endpoint: the codec server that the Web UI asks, as browsers reach it.
-        dynamic_config: dynamic configuration, as JSON values by key.
+        dynamic_config: dynamic configuration beyond our own, as JSON values by key.
         search_attributes: types by name, for example `{"EmailAccount": "Keyword"}`.
         namespaces: namespaces to have besides `default`.
     """
@@ -41,7 +49,7 @@ class DevServer(ChildServer):
     ) -> None:
         super().__init__(directory)
         self._binary = binary
-        self._dynamic_config = dict(dynamic_config or {})
+        self._dynamic_config = {**_DYNAMIC_CONFIG, **(dynamic_config or {})}
         self._search_attributes = dict(search_attributes or {})
         self._namespaces = list(namespaces)
         self.database = directory / "temporal.db"
