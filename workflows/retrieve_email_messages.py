@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -35,8 +36,11 @@ with workflow.unsafe.imports_passed_through():
     )
     from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
     from workflows._callback import run_callback
+    from workflows._fetch_ahead import FetchAhead
     from workflows._steps import step
     from workflows._tracking import failure_tracked, track
+
+_AHEAD_PATCH = "fetch-ahead"
 
 
 @workflow.defn(name=WorkflowType.RETRIEVE_EMAIL_MESSAGES)
@@ -123,36 +127,57 @@ class RetrieveEmailMessagesWorkflow:
         if input.progress is None:
             for batch_id in plan.unsettled:
                 await self._settle(plan, batch_id)
-        while self._state.next_batch < plan.batches:
-            if workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new(
-                    input.model_copy(update={"plan": plan, "progress": self._progress})
-                )
-            await self._batch(input, plan, self._state.next_batch)
-
-    async def _batch(self, input: RetrievalRun, plan: RetrievalPlan, number: int) -> None:
-        fetched = await step(
-            ActivityName.FETCH_BATCH,
-            BatchInput(retrieval_id=plan.retrieval_id, number=number),
-            BatchResult,
-            policies.mailbox(plan.heartbeat_timeout_seconds, plan.patience_seconds),
-        )
-        batch = fetched.batch
-        if input.on_email_fetch and batch.messages:
-            await run_callback(
-                CallbackKind.ON_EMAIL_FETCH, input.on_email_fetch, batch.batch_id, batch
+        if workflow.patched(_AHEAD_PATCH):
+            await self._batches(input, plan).run(self._numbers(plan))
+        else:
+            steps = self._batches(input, plan)
+            for number in self._numbers(plan):
+                await steps.one(number)
+        if self._state.next_batch < plan.batches:
+            workflow.continue_as_new(
+                input.model_copy(update={"plan": plan, "progress": self._progress})
             )
-        handled = await self._settle(plan, batch.batch_id)
-        self._progress = self._state.model_copy(
-            update={
-                "next_batch": number + 1,
-                "retrieved": self._state.retrieved + len(batch.messages),
-                "known": self._state.known + fetched.known,
-                "quarantined": self._state.quarantined + fetched.quarantined,
-                "skipped": self._state.skipped + fetched.skipped,
-                "handled": self._state.handled + handled,
-            }
-        )
+
+    def _numbers(self, plan: RetrievalPlan) -> Iterator[int]:
+        """The batches that are left, until the history is long enough."""
+        for number in range(self._state.next_batch, plan.batches):
+            if workflow.info().is_continue_as_new_suggested():
+                return
+            yield number
+
+    def _batches(self, input: RetrievalRun, plan: RetrievalPlan) -> FetchAhead[BatchResult]:
+        """The steps of a batch."""
+
+        async def fetch(number: int) -> BatchResult:
+            return await step(
+                ActivityName.FETCH_BATCH,
+                BatchInput(retrieval_id=plan.retrieval_id, number=number),
+                BatchResult,
+                policies.mailbox(plan.heartbeat_timeout_seconds, plan.patience_seconds),
+            )
+
+        async def call_back(fetched: BatchResult) -> None:
+            batch = fetched.batch
+            if input.on_email_fetch and batch.messages:
+                await run_callback(
+                    CallbackKind.ON_EMAIL_FETCH, input.on_email_fetch, batch.batch_id, batch
+                )
+
+        async def settle(fetched: BatchResult) -> None:
+            handled = await self._settle(plan, fetched.batch.batch_id)
+            state = self._state
+            self._progress = state.model_copy(
+                update={
+                    "next_batch": state.next_batch + 1,
+                    "retrieved": state.retrieved + len(fetched.batch.messages),
+                    "known": state.known + fetched.known,
+                    "quarantined": state.quarantined + fetched.quarantined,
+                    "skipped": state.skipped + fetched.skipped,
+                    "handled": state.handled + handled,
+                }
+            )
+
+        return FetchAhead(fetch, call_back, settle)
 
     async def _settle(self, plan: RetrievalPlan, batch_id: str) -> int:
         result = await step(

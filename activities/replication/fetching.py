@@ -62,7 +62,9 @@ class Fetching:
                     folder=plan.folder_id,
                     uid=uid,
                 )
-            taken = mailboxes.acknowledged_by(session, plan.consumer, set(placed.values()))
+            found = set(placed.values())
+            taken = mailboxes.acknowledged_by(session, plan.consumer, found)
+            taken |= mailboxes.promised(session, plan, found)
             mailboxes.add_batch(
                 session,
                 batch_id=batch_id,

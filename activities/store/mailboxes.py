@@ -316,6 +316,23 @@ def acknowledged_by(session: Session, consumer: str, message_ids: Iterable[str])
     )
 
 
+def promised(session: Session, plan: Retrieval, message_ids: Iterable[str]) -> set[str]:
+    """Which of these mails an earlier batch of the run holds, whose callback has yet to complete.
+
+    A folder may hold the same mail twice, and batches are fetched ahead of their callbacks.
+    """
+    found = session.exec(
+        select(BatchItem.message_id)
+        .join(CallbackDelivery, col(CallbackDelivery.id) == col(BatchItem.batch_id))
+        .where(
+            CallbackDelivery.retrieval_id == plan.id,
+            CallbackDelivery.state == STORED,
+            col(BatchItem.message_id).in_(list(message_ids)),
+        )
+    )
+    return {message_id for message_id in found if message_id is not None}
+
+
 def acknowledge(session: Session, batch_id: str, account_id: str) -> None:
     """The callback has completed: from here on its mails are the consumer's."""
     row = session.exec(

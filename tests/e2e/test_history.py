@@ -188,7 +188,8 @@ class TestContinueAsNew:
         states = Counter(run.status for run in runs)
         assert states[WorkflowExecutionStatus.COMPLETED] == 1
         assert states[WorkflowExecutionStatus.CONTINUED_AS_NEW] == len(runs) - 1 >= 2
-        assert all(run.history_length < 100 for run in runs)
+        # Batches that were being fetched when it was suggested are taken through first.
+        assert all(run.history_length < 150 for run in runs)
 
         with connector.store.database.read() as session:
             items = session.exec(
