@@ -103,7 +103,10 @@ class RetrieveEmailMessagesInput(Consumer):
 
 
 class RetrievalProgress(Payload):
-    """Answer of the query ``progress``; numbers of mails and batches."""
+    """Answer of the query ``progress``; numbers of mails and batches.
+
+    ``paused``: no batch is fetched and no callback begins until the signal ``resume``.
+    """
 
     retrieval_id: str
     folder: str
@@ -115,6 +118,7 @@ class RetrievalProgress(Payload):
     handled: int = 0
     quarantined: int = 0
     skipped: int = 0
+    paused: bool = False
 
 
 class OpenRetrievalInput(Payload):

@@ -68,6 +68,13 @@ class Query(StrEnum):
     PROGRESS = "progress"
 
 
+class Signal(StrEnum):
+    """Signals to running workflows."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
 class SearchAttribute(StrEnum):
     """Search attributes (all of type Keyword). They are not encrypted: opaque values only."""
 

@@ -9,7 +9,12 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 from uuid import uuid4
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowQueryFailedError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -27,7 +32,7 @@ from models.mailbox import (
     RetrieveEmailMessagesResult,
 )
 from models.message import GetEmailMessageInput, GetEmailMessageResult
-from models.names import Query, TaskQueue, WorkflowType
+from models.names import Query, Signal, TaskQueue, WorkflowType
 from models.outcome import NotifySendOutcomeResult
 from models.queue import QueueCounts, SendQueuedEmailsInput, SendQueuedEmailsResult
 from models.system_error import GetSystemErrorInput, GetSystemErrorResult
@@ -234,6 +239,25 @@ class Commands:
                 raise _unknown_run() from None
             return None
         return found
+
+    async def pause_retrieval(self, workflow_id: str, *, paused: bool) -> None:
+        """Have a retrieval begin with nothing more, or go on.
+
+        Raises:
+            ConnectorError: ``InvalidInput`` when no retrieval of this id is under way.
+        """
+        run = await self.find(workflow_id)
+        handle = self._client.get_workflow_handle(workflow_id)
+        with self._translated(workflow_id):
+            description = await handle.describe()
+            running = description.status is WorkflowExecutionStatus.RUNNING
+            if run.result_type is not RetrieveEmailMessagesResult or not running:
+                raise ConnectorError(
+                    ErrorType.INVALID_INPUT,
+                    "this is no retrieval that is under way; see 'runs list'",
+                    field="workflow_id",
+                )
+            await handle.signal(Signal.PAUSE if paused else Signal.RESUME)
 
     async def running(self, workflow_id: str, first_run_id: str) -> bool:
         """Whether a chain of runs is still under way."""

@@ -34,7 +34,7 @@ with workflow.unsafe.imports_passed_through():
         SettleBatchInput,
         SettleBatchResult,
     )
-    from models.names import ActivityName, Direction, Query, RunStatus, WorkflowType
+    from models.names import ActivityName, Direction, Query, RunStatus, Signal, WorkflowType
     from workflows._callback import run_callback
     from workflows._fetch_ahead import FetchAhead
     from workflows._steps import step
@@ -53,11 +53,22 @@ class RetrieveEmailMessagesWorkflow:
 
     def __init__(self) -> None:
         self._progress: RetrievalProgress | None = None
+        self._paused: bool | None = None
 
     @workflow.query(name=Query.PROGRESS)
     def progress(self) -> RetrievalProgress | None:
         """How far the run got; None before the folder is open."""
-        return self._progress
+        return self._progress and self._progress.model_copy(update={"paused": bool(self._paused)})
+
+    @workflow.signal(name=Signal.PAUSE)
+    def pause(self) -> None:
+        """Begin with nothing more; what is under way is completed. The folder stays taken."""
+        self._paused = True
+
+    @workflow.signal(name=Signal.RESUME)
+    def resume(self) -> None:
+        """Go on."""
+        self._paused = False
 
     @workflow.run
     async def run(self, input: RetrievalRun) -> RetrieveEmailMessagesResult:
@@ -84,6 +95,8 @@ class RetrieveEmailMessagesWorkflow:
             await self._tell_of_error(input, retrieval_id, None, _failure(error))
             raise _final(error) from error
         track(Direction.INCOMING, RunStatus.RECEIVING, plan.account_id)
+        if self._paused is None and input.progress is not None:
+            self._paused = input.progress.paused  # before it was carried on in this run
         self._progress = input.progress or RetrievalProgress(
             retrieval_id=plan.retrieval_id,
             folder=plan.folder,
@@ -135,7 +148,7 @@ class RetrieveEmailMessagesWorkflow:
                 await steps.one(number)
         if self._state.next_batch < plan.batches:
             workflow.continue_as_new(
-                input.model_copy(update={"plan": plan, "progress": self._progress})
+                input.model_copy(update={"plan": plan, "progress": self.progress()})
             )
 
     def _numbers(self, plan: RetrievalPlan) -> Iterator[int]:
@@ -149,6 +162,7 @@ class RetrieveEmailMessagesWorkflow:
         """The steps of a batch."""
 
         async def fetch(number: int) -> BatchResult:
+            await self._resumed()
             return await step(
                 ActivityName.FETCH_BATCH,
                 BatchInput(retrieval_id=plan.retrieval_id, number=number),
@@ -158,6 +172,7 @@ class RetrieveEmailMessagesWorkflow:
 
         async def call_back(fetched: BatchResult) -> None:
             batch = fetched.batch
+            await self._resumed()
             if input.on_email_fetch and batch.messages:
                 await run_callback(
                     CallbackKind.ON_EMAIL_FETCH, input.on_email_fetch, batch.batch_id, batch
@@ -178,6 +193,9 @@ class RetrieveEmailMessagesWorkflow:
             )
 
         return FetchAhead(fetch, call_back, settle)
+
+    async def _resumed(self) -> None:
+        await workflow.wait_condition(lambda: not self._paused)
 
     async def _settle(self, plan: RetrievalPlan, batch_id: str) -> int:
         result = await step(

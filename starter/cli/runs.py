@@ -61,6 +61,31 @@ def list_command(
     output.notes.print(f"in Temporal's UI: {url}", style="dim", soft_wrap=True)
 
 
+WorkflowIdArgument = Annotated[str, typer.Argument(help="Id that 'retrieve' printed.")]
+
+
+@app.command("pause")
+def pause_command(workflow_id: WorkflowIdArgument) -> None:
+    """Have a retrieval complete what it has begun, and wait."""
+    _pause(workflow_id, paused=True)
+
+
+@app.command("resume")
+def resume_command(workflow_id: WorkflowIdArgument) -> None:
+    """Have a paused retrieval go on."""
+    _pause(workflow_id, paused=False)
+
+
+def _pause(workflow_id: str, *, paused: bool) -> None:
+    async def work() -> None:
+        commands = await connected(load_settings())
+        await commands.pause_retrieval(workflow_id, paused=paused)
+
+    asyncio.run(work())
+    word = "is paused; 'runs resume' lets it go on" if paused else "goes on"
+    Output(as_json=False).notes.print(f"{workflow_id} {word}", soft_wrap=True)
+
+
 def _account_id(account: str | None) -> str | None:
     if account is None:
         return None

@@ -7,7 +7,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 from models.base import Payload
@@ -69,7 +75,7 @@ def _sending(report: Report, started: float) -> str:
 
 
 async def watch_retrieval(output: Output, commands: Commands, run: Run[R]) -> R:
-    """Wait with a progress bar and the rate of mails per second."""
+    """Wait with a progress bar, the rate of mails per second and the time that is left."""
     started = time.monotonic()
     progress = Bar(
         TextColumn("{task.description}"),
@@ -77,6 +83,8 @@ async def watch_retrieval(output: Output, commands: Commands, run: Run[R]) -> R:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
         console=output.notes,
         disable=output.as_json,
     )
@@ -89,7 +97,7 @@ async def watch_retrieval(output: Output, commands: Commands, run: Run[R]) -> R:
                 rate = done / max(time.monotonic() - started, 0.001)
                 progress.update(
                     task,
-                    description=report.folder,
+                    description=f"{report.folder} (paused)" if report.paused else report.folder,
                     total=report.total,
                     completed=done,
                     rate=f"{rate:.0f}/s",

@@ -67,6 +67,23 @@ class Hang:
         await workflow.wait_condition(lambda: False)
 
 
+@workflow.defn(name="HoldFirstBatch")
+class HoldFirstBatch:
+    """Waits for the signal ``release`` with the batch that holds the mail with UID 1."""
+
+    def __init__(self) -> None:
+        self._released = False
+
+    @workflow.signal
+    def release(self) -> None:
+        self._released = True
+
+    @workflow.run
+    async def run(self, event: dict[str, Any]) -> None:
+        first = any(mail["uid"] == 1 for mail in event["messages"])
+        await workflow.wait_condition(lambda: self._released or not first)
+
+
 async def main(address: str, namespace: str, queue: str, data_dir: str | None = None) -> None:
     converter = DataConverter.default
     if data_dir is not None:
@@ -79,7 +96,7 @@ async def main(address: str, namespace: str, queue: str, data_dir: str | None = 
     async with Worker(
         client,
         task_queue=queue,
-        workflows=[Take, Refuse, RefuseOnce, RefuseSecondBatch, Hang],
+        workflows=[Take, Refuse, RefuseOnce, RefuseSecondBatch, Hang, HoldFirstBatch],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
         sys.stdout.write("ready\n")

@@ -92,7 +92,8 @@ def first_batch(connector: Connector, account: str) -> CallbackDelivery:
         account_id = connector.store.accounts.get(session, account).id
     folders = [f.id for f in connector.rows(Folder, Folder.account_id == account_id)]
     rows = connector.rows(CallbackDelivery, col(CallbackDelivery.folder_id).in_(folders))
-    return min(rows, key=lambda row: row.number)
+    first: CallbackDelivery = min(rows, key=lambda row: row.number)
+    return first
 
 
 async def failure(client: Client, *inputs: Any) -> tuple[str | None, str | None]:

@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
 
-from models.names import WorkflowType
+from models.names import Signal, WorkflowType
 from tools.histories.stage import CONSUMER, Run, Stage, answered, callback, case
 
 RETRIEVE = WorkflowType.RETRIEVE_EMAIL_MESSAGES
@@ -51,6 +51,16 @@ _PLAIN_RUNS: list[tuple[str, int, dict[str, Any]]] = [
     ("bad_option", 0, {"handling": "burn"}),
     ("tracked_received", 3, {"batch_size": 2, "on_email_fetch": callback("Take")}),
     ("tracked_failed", 0, {"folder": "Nowhere"}),
+    (
+        "fetched_ahead",
+        5,
+        {"batch_size": 1, "handling": "remove", "on_email_fetch": callback("Take")},
+    ),
+    (
+        "fetched_ahead_callback_failed",
+        4,
+        {"batch_size": 1, "on_email_fetch": callback("Refuse")},
+    ),
 ]
 
 for _name, _mails, _options in _PLAIN_RUNS:
@@ -71,6 +81,17 @@ async def _cancelled_retrieval(stage: Stage) -> Run:
     await handle.cancel()
     with suppress(WorkflowFailureError):
         await handle.result()
+    return handle
+
+
+@case("RetrieveEmailMessages/paused")
+async def _paused_retrieval(stage: Stage) -> Run:
+    request = {"account": stage.mailbox(3), "batch_size": 1, "on_email_fetch": callback("Take")}
+    handle = await stage.start(RETRIEVE, request)
+    await handle.signal(Signal.PAUSE)
+    await answered(handle)
+    await handle.signal(Signal.RESUME)
+    await handle.result()
     return handle
 
 
