@@ -12,9 +12,9 @@ from temporalio.client import Client
 
 from benchmarks import bare, fairness, peer_queues, sending
 from benchmarks.delaying_sink import DelayingSink
+from benchmarks.figures import Figures
 from benchmarks.our_queue import OurQueue, account, queue_of
 from benchmarks.product import Accounts, Product, product
-from benchmarks.send_figures import Figures
 from tools.servers.smtp_sink import SmtpSink
 
 Contest = Callable[[], Awaitable[float]]

@@ -16,15 +16,31 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import memory, results, send_figures
+from benchmarks import memory, results
 from benchmarks.contest import CELERY, Ground, Plan, measure
 from benchmarks.delaying_sink import DelayingSink
+from benchmarks.figures import Ratios
 from benchmarks.peers import environment
 from tools.servers.postgres import Postgres
 from tools.servers.smtp_sink import SmtpSink
 
 _STORES = ("sqlite", "postgresql")
 _DELAY_MS = 100
+_RATIOS = Ratios(
+    at_least={
+        "ratio_aiosmtplib": ("ours_per_second", "aiosmtplib_per_second"),
+        "ratio_post_office_best": ("ours_per_second", "post_office_best_per_second"),
+        "ratio_post_office_default": ("ours_per_second", "post_office_default_per_second"),
+        "ratio_celery": ("ours_per_second", "celery_per_second"),
+        "latency_ratio_aiosmtplib": ("late_ours_per_second", "late_aiosmtplib_per_second"),
+    },
+    at_most={
+        "interactive_ratio_p50": ("send_p50_ms", "bare_p50_ms"),
+        "interactive_ratio_p95": ("send_p95_ms", "bare_p95_ms"),
+        "fairness": ("small_seconds_beside_heavy", "small_seconds_alone"),
+    },
+    peaks=("rss_growth",),
+)
 
 
 async def run(folder: Path, plan: Plan, stores: list[str], memory_mails: int) -> dict[str, Any]:
@@ -52,7 +68,7 @@ async def run(folder: Path, plan: Plan, stores: list[str], memory_mails: int) ->
             # It has no database: its figures are those of all stores.
             celery = celery or figures.of(*CELERY.values())
             figures.adopt(celery)
-            by_store[store] = figures.summary()
+            by_store[store] = _summary(figures.medians())
             if memory_mails:
                 url = database.create_database("memory") if database else None
                 grown = await memory.growth(
@@ -60,12 +76,20 @@ async def run(folder: Path, plan: Plan, stores: list[str], memory_mails: int) ->
                 )
                 by_store[store].update(grown)
     return {
-        **send_figures.worst(by_store),
+        **_RATIOS.worst(by_store),
         "asked": {**vars(plan), "delay_ms": _DELAY_MS, "memory_mails": memory_mails},
         **by_store,
         "peers": environment.versions(),
         "load_before": round(load, 2),
     }
+
+
+def _summary(middle: dict[str, float]) -> dict[str, float]:
+    """Ratios and medians of a store."""
+    celery = [value for name, value in middle.items() if name in CELERY.values()]
+    if celery:
+        middle["celery_per_second"] = max(celery)
+    return {**_RATIOS.of(middle), **middle}
 
 
 def main() -> None:

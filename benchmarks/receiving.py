@@ -66,10 +66,10 @@ async def replicate(product: Product, account: str, consumer: str) -> tuple[int,
 
 
 def mbsync(dovecot: Dovecot, user: str, folder: Path) -> float:
-    """Copy the mailbox with mbsync at its defaults (fsync on); returns seconds."""
+    """Copy what is new in the mailbox with mbsync at its defaults (fsync on); returns seconds."""
     inbox = folder / "mail" / "INBOX"
     for name in ("cur", "new", "tmp"):
-        (inbox / name).mkdir(parents=True)
+        (inbox / name).mkdir(parents=True, exist_ok=True)
     configuration = folder / "mbsyncrc"
     configuration.write_text(
         f"IMAPAccount a\nHost 127.0.0.1\nPort {dovecot.imap_port}\nUser {user}\n"

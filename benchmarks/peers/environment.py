@@ -15,7 +15,15 @@ from typing import Any
 
 _LOCK = Path(__file__).with_name("requirements.lock")
 _ROOT = Path(__file__).parents[2]
-_NAMED = ("aiosmtplib", "celery", "Django", "django-post_office", "redis")
+_NAMED = (
+    "aiosmtplib",
+    "celery",
+    "Django",
+    "django-post_office",
+    "imap-tools",
+    "nh3",
+    "redis",
+)
 _LIMIT_SECONDS = 900
 
 
