@@ -123,7 +123,6 @@ def _row(account_id: str, item: Arrival, mail: ParsedMail, now: datetime) -> dic
         "direction": Direction.INCOMING,
         "identity": item.sha256,
         "request_hash": None,
-        "workflow_id": None,
         "status": MessageStatus.RECEIVED,
         "internet_message_id": _cut(mail.message_id, 998),
         "in_reply_to": _cut(mail.in_reply_to, 998),
