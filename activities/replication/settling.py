@@ -28,10 +28,12 @@ class Settling:
         """Remove or move what is left of an acknowledged batch."""
         options = RetrievalOptions.model_validate(plan.options)
         handling = HANDLINGS[options.handling]
+        if not handling.changes_server:
+            return
         with self._database.read() as session:
             uids = mailboxes.unhandled_uids(session, plan, batch_id)
             account_id = mailboxes.account_of(session, plan.folder_id)
-        if not handling.changes_server or not uids:
+        if not uids:
             return
         with self._database.write() as session:
             lease = mailboxes.begin_step(session, plan.folder_id, owner)
