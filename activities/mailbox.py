@@ -21,7 +21,6 @@ from activities.replication.settling import Settling
 from activities.store import mailboxes
 from activities.store.accounts import Accounts
 from activities.store.engine import Database
-from activities.store.log import record
 from models.account import AccountReference
 from models.errors import ConnectorError, ErrorType
 from models.ids import derived_id
@@ -123,17 +122,14 @@ class MailboxActivities:
     @activity.defn(name=ActivityName.CLOSE_RETRIEVAL, no_thread_cancel_exception=True)
     def close_retrieval(self, request: CloseRetrievalInput) -> None:
         """Free the folder and write the end into the timeline."""
-        error = request.error
         with blocking_heartbeats(), self._database.write() as session:
-            mailboxes.end_retrieval(session, request.retrieval_id)
-            mailboxes.release_folder(session, request.folder_id, request.owner)
-            record(
+            mailboxes.close(
                 session,
-                "retrieval_failed" if error else "retrieval_completed",
-                account_id=request.account_id,
-                error_type=error.type if error else None,
-                retrieval=request.retrieval_id,
-                explanation=error.explanation if error else None,
+                request.retrieval_id,
+                request.folder_id,
+                request.owner,
+                request.account_id,
+                request.error,
             )
 
     def _hopeless(self, error: ConnectorError) -> bool:

@@ -144,6 +144,8 @@ class RetrievalPlan(Payload):
     batches: int
     unsettled: list[str] = Field(default_factory=list)
     """Batches of earlier runs that were acknowledged but not yet settled."""
+    closed: bool = False
+    """Whether the run is over: there is nothing to retrieve, and the folder is free again."""
     heartbeat_timeout_seconds: float
     patience_seconds: float
 

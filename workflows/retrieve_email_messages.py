@@ -113,7 +113,8 @@ class RetrieveEmailMessagesWorkflow:
             await self._close(plan, failure)
             await self._tell_of_error(input, retrieval_id, plan, failure)
             raise _final(error) from error
-        await self._close(plan, None)
+        if not plan.closed:
+            await self._close(plan, None)
         return await self._complete(input, plan)
 
     def _retrieval_id(self) -> str:

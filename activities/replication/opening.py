@@ -25,7 +25,7 @@ from models.mailbox import (
 )
 from models.settings import Settings
 from models.tables import CallbackDelivery, Retrieval
-from models.uid_set import Range, count, descending, from_uids, head, tail
+from models.uid_set import Range, count, descending, from_uids, head, subtract, tail
 from models.wire import first_problem
 
 
@@ -66,7 +66,10 @@ class Opening:
                     session, folder_id, request.consumer, validity, without=unsettled
                 )
                 stored = mailboxes.stored_uids(session, folder_id, validity, ranges)
-            uids = _selected(from_uids([*mailbox.uids(ranges), *stored]), options)
+            # No mail has a number from UIDNEXT on: when nothing has come, nothing is asked.
+            there = subtract(ranges, [(state.uid_next, mailboxes.LAST_UID)])
+            found = mailbox.uids(there) if there else []
+            uids = _selected(from_uids([*found, *stored]), options)
         with self._database.write() as session:
             if mailboxes.find_retrieval(session, request.retrieval_id) is None:
                 mailboxes.hold_folder(session, folder_id, request.owner)
@@ -88,8 +91,12 @@ class Opening:
                     retrieval=request.retrieval_id,
                     mails=count(uids),
                 )
-            plan = mailboxes.retrieval(session, request.retrieval_id)
-            return self._plan(session, request, account.id, plan)
+            row = mailboxes.retrieval(session, request.retrieval_id)
+            plan = self._plan(session, request, account.id, row)
+            if not plan.batches and not plan.unsettled:
+                mailboxes.close(session, row.id, row.folder_id, request.owner, account.id)
+                plan = plan.model_copy(update={"closed": True})
+            return plan
 
     def _take_folder(self, account_id: str, name: str, owner: str) -> str:
         dead: str | None = None

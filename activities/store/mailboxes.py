@@ -19,6 +19,7 @@ from activities.store.insertion import insert_missing
 from activities.store.log import record
 from activities.store.tallies import tally
 from models.errors import ConnectorError, ErrorType
+from models.failure import Failure
 from models.ids import derived_id
 from models.mailbox import RetrievalOptions
 from models.metrics import BATCH_DURATION, BATCHES
@@ -244,6 +245,27 @@ def end_retrieval(session: Session, retrieval_id: str) -> None:
         update(Retrieval)
         .where(col(Retrieval.id) == retrieval_id)
         .values(ended_at=datetime.now(UTC))
+    )
+
+
+def close(
+    session: Session,
+    retrieval_id: str,
+    folder_id: str,
+    owner: str,
+    account_id: str,
+    error: Failure | None = None,
+) -> None:
+    """A run is over: free its folder and write the end into the timeline."""
+    end_retrieval(session, retrieval_id)
+    release_folder(session, folder_id, owner)
+    record(
+        session,
+        "retrieval_failed" if error else "retrieval_completed",
+        account_id=account_id,
+        error_type=error.type if error else None,
+        retrieval=retrieval_id,
+        explanation=error.explanation if error else None,
     )
 
 

@@ -341,6 +341,7 @@ class TestRetrieving:
         assert (again["retrieved"], again["handled"]) == (0, 0)
         said = log.take()
         assert b"EXAMINE" in said
+        assert b"SEARCH" not in said, "UIDNEXT says that nothing has come"
         for command in CHANGING:
             assert command not in said
 
