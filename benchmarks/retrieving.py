@@ -2,7 +2,8 @@
 
 On each store: all mails fetched, parsed, sanitised, stored and handed to a callback, against mbsync
 at its defaults (which copies), imap_tools in bulk with SQLite (which parses and sanitises too) and
-a raw fetch (which keeps nothing); then the same run again, when there is nothing new.
+a raw fetch (which keeps nothing); then the same run again, when there is nothing new, and a run
+over a mailbox of very many mails that has nothing new either.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import receiving, results
+from benchmarks import crowd, receiving, results
 from benchmarks.figures import Figures, Ratios
 from benchmarks.peers import environment
 from benchmarks.product import Accounts, Product, product
@@ -37,7 +38,7 @@ _RATIOS = Ratios(
         "ratio_raw_fetch": ("ours_per_second", "raw_fetch_per_second"),
     },
     at_most={"noop_ratio_mbsync": ("noop_ms", "mbsync_noop_ms")},
-    peaks=("noop_ms", "peak_rss_mb"),
+    peaks=("noop_ms", "crowd_noop_ms", "peak_rss_mb"),
 )
 
 
@@ -48,20 +49,21 @@ class Plan:
     rounds: int
     mails: int
     batch_size: int
+    crowd: int
 
 
-def _account(dovecot: Dovecot, name: str, plan: Plan) -> AccountSettings:
+def _account(dovecot: Dovecot, name: str, user: str, plan: Plan) -> AccountSettings:
     incoming = {
         "protocol": "imap",
         "host": "127.0.0.1",
         "port": dovecot.imap_port,
         "security": "none",
-        "username": _USER,
+        "username": user,
     }
     return AccountSettings.model_validate(
         {
             "name": name,
-            "email_address": f"{_USER}@example.net",
+            "email_address": f"{user}@example.net",
             "incoming": incoming,
             "retrieval": {"batch_size": plan.batch_size},
         }
@@ -89,6 +91,9 @@ class _Contest:
             # Who comes first has the colder caches.
             for contestant in contestants if number % 2 == 0 else reversed(contestants):
                 await contestant(number)
+            if self._plan.crowd:
+                seconds = await crowd.nothing_new(self._running, self._dovecot, crowd.USER)
+                self.figures.note("crowd_noop_ms", seconds * 1000)
         self.figures.note("peak_rss_mb", self._running.peak_rss_mb())
 
     async def _ours(self, number: int) -> None:
@@ -136,9 +141,13 @@ async def run(folder: Path, plan: Plan, stores: list[str]) -> dict[str, Any]:
         size = receiving.fill(dovecot, _USER, plan.mails, _MAIL_BYTES)
         await receiving.off_loop(receiving.raw_fetch, dovecot, _USER)  # Dovecot makes its index
         accounts: Accounts = {
-            f"{_USER}{n}": (_account(dovecot, f"{_USER}{n}", plan), dovecot.password)
+            f"{_USER}{n}": (_account(dovecot, f"{_USER}{n}", _USER, plan), dovecot.password)
             for n in range(plan.rounds)
         }
+        if plan.crowd:
+            crowd.fill(dovecot, plan.crowd)
+            settings = _account(dovecot, crowd.USER, crowd.USER, plan)
+            accounts[crowd.USER] = settings, dovecot.password
         for store in stores:
             url: str | None = None
             if store == "postgresql":
@@ -165,8 +174,11 @@ def main() -> None:
     parser.add_argument("--mails", type=int, default=5000)
     parser.add_argument("--batch-size", type=int, default=200, help="mails in a batch")
     parser.add_argument("--store", choices=_STORES, action="append", help="default: both")
+    parser.add_argument(
+        "--crowd", type=int, default=100_000, help="mails in a mailbox that has nothing new"
+    )
     options = parser.parse_args()
-    plan = Plan(rounds=options.rounds, mails=options.mails, batch_size=options.batch_size)
+    plan = Plan(options.rounds, options.mails, options.batch_size, options.crowd)
     # Short and open to the servers' own users. Kept until the end of all rounds: creating files
     # soon after deleting many is slow on some file systems.
     folder = Path(tempfile.mkdtemp(prefix="ec-", dir="/tmp"))
