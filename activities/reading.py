@@ -49,7 +49,7 @@ class ReadingActivities:
             quarantined=message.quarantined is not None,
             raw=self._content(found, "raw") or self._content(found, "mail"),
             text=self._content(found, "text"),
-            html=self._content(found, "html"),
+            html=self._html(found, remote_images=request.remote_images),
             parts=self._parts(found),
         )
 
@@ -67,6 +67,14 @@ class ReadingActivities:
             )
             found = history.steps(session, wanted, limit=request.limit)
         return GetSystemErrorResult(errors=[history.logged_error(step) for step in found])
+
+    def _html(self, found: StoredMessage, *, remote_images: bool) -> ContentLink | None:
+        link = self._content(found, "html")
+        if link is None or not remote_images:
+            return link
+        key = messages.pictured_key(found.message.id)
+        url, expires = self._links.sign(key)
+        return link.model_copy(update={"key": key, "url": url, "expires_at": expires})
 
     def _content(self, found: StoredMessage, kind: str) -> ContentLink | None:
         row = found.content.get(kind)

@@ -118,9 +118,14 @@ class EmailMessage(Request):
 
 
 class GetEmailMessageInput(Request):
-    """Input of ``GetEmailMessage``."""
+    """Input of ``GetEmailMessage``.
+
+    ``remote_images``: the link to the html shows pictures from the web as well; its ``size`` is
+    that without them. Loading them tells the sender that, when and where the mail is read.
+    """
 
     message_id: Reference
+    remote_images: bool = False
 
 
 class ContentLink(Payload):

@@ -13,16 +13,23 @@ _MAX_IMAGE_BYTES = 2 * 1024 * 1024
 """Images of a mail above this in all stay attachments: they would be stored a second time."""
 
 
-def render_html(mail: ParsedMail, options: RetrievalOptions) -> str | None:
+def render_html(
+    mail: ParsedMail, options: RetrievalOptions, *, remote_images: bool = False
+) -> str | None:
     """Return the sanitised html of ``mail``, or None when it has none.
 
-    It is sanitised whatever ``options.sanitize`` says: the option decides what a reader is given
-    the raw mail for, and unsanitised html is never served.
+    It is sanitised whatever ``options.sanitize`` says: without it the html as it came is stored
+    beside this one, and never served.
+
+    Args:
+        mail: The mail.
+        options: Whether its own pictures are shown.
+        remote_images: Whether pictures from the web are, which tells the sender who reads it when.
     """
     if mail.html is None:
         return None
     images = _images(mail) if options.render_inline_images else None
-    return sanitize(mail.html, inline_images=images)
+    return sanitize(mail.html, inline_images=images, remote_images=remote_images)
 
 
 def _images(mail: ParsedMail) -> dict[str, str]:

@@ -128,7 +128,9 @@ class Fetching:
         content = self._content.prepare(
             piece
             for item, mail in parsed
-            for piece in inbox.pieces(item, mail, render_html(mail, options))
+            for piece in inbox.pieces(
+                item, mail, render_html(mail, options), keep_source=not options.sanitize
+            )
         )
         placed = [(a.mail.uid, a.message_id) for a in arrivals]
         with self._database.write() as session:

@@ -59,12 +59,18 @@ def stored(session: Session, message_ids: Sequence[str]) -> set[str]:
     return set(session.exec(select(Message.id).where(col(Message.id).in_(list(message_ids)))))
 
 
-def pieces(item: Arrival, mail: ParsedMail, clean_html: str | None) -> list[Piece]:
-    """Content of a new mail: raw always, text and sanitised html where there are any."""
+def pieces(
+    item: Arrival, mail: ParsedMail, clean_html: str | None, *, keep_source: bool = False
+) -> list[Piece]:
+    """Content of a new mail: raw always, text and sanitised html where there are any.
+
+    ``keep_source``: the html as it came, too. There are no links to it.
+    """
     found = [
         Piece(f"{item.message_id}.raw", "raw", "message/rfc822", item.mail.raw, item.message_id)
     ]
-    for kind, text in (("text", mail.text), ("html", clean_html)):
+    source = mail.html if keep_source else None
+    for kind, text in (("text", mail.text), ("html", clean_html), ("html_source", source)):
         if text is not None:
             media_type = "text/plain" if kind == "text" else "text/html"
             data = text.encode("utf-8", "replace")

@@ -138,6 +138,17 @@ def part_key(part: PartRow) -> str:
     return f"{part.message_id}.part.{part.number}"
 
 
+def pictured_key(message_id: str) -> str:
+    """Key of a mail's html with its pictures from the web, which is made when it is asked for."""
+    return f"{message_id}.html.pictures"
+
+
+def pictured_of_key(key: str) -> str | None:
+    """Inverse of ``pictured_key``: id of the mail; None for other keys."""
+    message_id = key.removesuffix(".html.pictures")
+    return message_id if message_id != key else None
+
+
 def part_of_key(key: str) -> tuple[str, int] | None:
     """Inverse of ``part_key``: id of the mail and number of the part; None for other keys."""
     message_id, marker, number = key.rpartition(".part.")

@@ -14,6 +14,7 @@ from activities.store.assembly import Store
 from activities.store.messages import StoredMessage
 from models.errors import ConnectorError, ErrorType
 from starter.connection import opened_store
+from starter.endpoints.media import SERVED
 from starter.output import JsonFlag, Output, printable
 
 app = typer.Typer(help="Stored mails.", no_args_is_help=True)
@@ -92,7 +93,9 @@ def links(message_id: MessageArgument, as_json: JsonFlag = False) -> None:
     output = Output(as_json)
     with opened_store() as store:
         found = _find(store, message_id)
-        keys = {row.kind: row.key for row in found.content.values()}
+        keys = {row.kind: row.key for row in found.content.values() if row.kind in SERVED}
+        if "html" in keys:
+            keys["html with pictures from the web"] = messages.pictured_key(found.message.id)
         keys |= {
             f"part {part.number}: {part.name}": messages.part_key(part) for part in found.parts
         }

@@ -10,7 +10,7 @@ from aiohttp import web
 from activities.store.links import ContentLinks
 from models.errors import ConnectorError, ErrorType
 from starter.endpoints.answers import KIND, abort
-from starter.endpoints.media import PROTECTION, disposition_of
+from starter.endpoints.media import PROTECTION, disposition_of, protection_of
 from starter.endpoints.pieces import Piece, Pieces
 from starter.endpoints.ranges import Span, UnsatisfiableRangeError, requested_span
 
@@ -43,7 +43,7 @@ class ContentEndpoint:
         piece = await self._pieces.find(key)
         request[KIND] = piece.kind
         etag = f'"{piece.sha256}"'
-        headers = PROTECTION | {
+        headers = protection_of(piece.kind) | {
             "ETag": etag,
             "Accept-Ranges": "bytes",
             "Content-Type": piece.media_type,

@@ -23,6 +23,8 @@ _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'; sandbox"
 )
+PICTURED: Final = "html_pictured"
+"""Kind of html that shows pictures from the web."""
 PROTECTION: Final = {
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -30,9 +32,17 @@ PROTECTION: Final = {
     "Cache-Control": "private, no-store",
 }
 """Headers of every piece of content."""
+_WITH_PICTURES: Final = PROTECTION | {
+    "Content-Security-Policy": _POLICY.replace("img-src data:", "img-src data: http: https:")
+}
 
 SERVED: Final = frozenset({"raw", "mail", "text", "html"})
 """Kinds of stored content for which there are links; parts come out of the raw mail."""
+
+
+def protection_of(kind: str) -> dict[str, str]:
+    """Return the headers that keep a piece from acting."""
+    return dict(_WITH_PICTURES if kind == PICTURED else PROTECTION)
 
 
 def media_type_of(kind: str, claimed: str, data: bytes = b"") -> str:
@@ -43,7 +53,7 @@ def media_type_of(kind: str, claimed: str, data: bytes = b"") -> str:
         claimed: What the mail says a part is.
         data: The bytes of a part.
     """
-    if kind == "html":
+    if kind in ("html", PICTURED):
         return "text/html; charset=utf-8"
     if kind == "text":
         return "text/plain; charset=utf-8"

@@ -1,8 +1,8 @@
 """Finds pieces of content by key and reads them, on threads of their own.
 
-Stored pieces are read in chunks. An attachment comes out of its raw mail, which is parsed for it:
-one at a time, so that memory holds one mail, and the latest attachments are kept for the next
-range of them.
+Stored pieces are read in chunks. An attachment comes out of its raw mail, which is parsed for it,
+and so does html with pictures from the web: one at a time, so that memory holds one mail, and the
+latest ones are kept for the next range of them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from typing import TypeVar
 from sqlmodel import Session
 
 from activities.mail.parse import parse
+from activities.mail.render import render_html
+from activities.ports import ParsedMail
 from activities.store import messages
 from activities.store.assembly import Store
 from activities.store.content import Description
 from models.errors import ConnectorError, ErrorType
-from starter.endpoints.media import SERVED, media_type_of
+from models.mailbox import RetrievalOptions
+from starter.endpoints.media import PICTURED, SERVED, media_type_of
 from starter.endpoints.ranges import Span
 
 T = TypeVar("T")
@@ -59,10 +62,11 @@ class Pieces:
 
     async def find(self, key: str) -> Piece:
         """Return a piece; raises ``ContentNotFound``."""
-        part = messages.part_of_key(key)
-        if part is None:
-            return await self._run(self._threads, lambda: self._stored(key))
-        return await self._run(self._parser, lambda: self._part(key, *part))
+        if (part := messages.part_of_key(key)) is not None:
+            return await self._run(self._parser, lambda: self._part(key, *part))
+        if (message_id := messages.pictured_of_key(key)) is not None:
+            return await self._run(self._parser, lambda: self._pictured(key, message_id))
+        return await self._run(self._threads, lambda: self._stored(key))
 
     async def read(self, piece: Piece, span: Span) -> bytes:
         """Return the bytes of a span."""
@@ -103,28 +107,46 @@ class Pieces:
             return self._store.content.read_range(session, piece, span.start, span.stop)
 
     def _part(self, key: str, message_id: str, number: int) -> Piece:
+        def made(mail: ParsedMail) -> Piece:
+            if number >= len(mail.parts):
+                raise _not_found()
+            part = mail.parts[number]
+            media_type = media_type_of("part", part.content_type, part.data)
+            return _piece("part", media_type, part.name, part.data)
+
+        return self._made(key, message_id, made)
+
+    def _pictured(self, key: str, message_id: str) -> Piece:
+        def made(mail: ParsedMail) -> Piece:
+            html = render_html(mail, _WITH_OWN_PICTURES, remote_images=True)
+            if html is None:
+                raise _not_found()
+            data = html.encode("utf-8", "replace")
+            return _piece(PICTURED, media_type_of(PICTURED, ""), f"{message_id}.html", data)
+
+        return self._made(key, message_id, made)
+
+    def _made(self, key: str, message_id: str, made: Callable[[ParsedMail], Piece]) -> Piece:
+        """A piece that is made of a mail when it is asked for."""
         with self._store.database.read() as session:
             # Asked each time: what is deleted must be gone here too.
             raw_key = _raw_key(session, message_id)
             if piece := self._kept.get(key):
                 return piece
             raw = self._store.content.read(session, raw_key)[1]
-        parts = parse(raw).parts
-        if number >= len(parts):
-            raise _not_found()
-        data = parts[number].data
-        piece = Piece(
-            kind="part",
-            media_type=media_type_of("part", parts[number].content_type, data),
-            name=parts[number].name,
-            size=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            source=data,
-        )
+        piece = made(parse(raw))
         self._kept.put(key, piece)
         return piece
 
 
+def _piece(kind: str, media_type: str, name: str, data: bytes) -> Piece:
+    digest = hashlib.sha256(data).hexdigest()
+    return Piece(
+        kind=kind, media_type=media_type, name=name, size=len(data), sha256=digest, source=data
+    )
+
+
+_WITH_OWN_PICTURES = RetrievalOptions(render_inline_images=True)
 _ENDINGS = {"raw": "eml", "mail": "eml", "text": "txt", "html": "html"}
 
 

@@ -143,6 +143,10 @@ class TestSending:
         assert (read["subject"], read["to"]) == ("Around", [user])
         assert read["internet_message_id"] == sent["internet_message_id"]
         assert connector.content(read["html"]["key"]).strip() == b"<p>Hello <b>you</b></p>"
+        asked = {"message_id": found.id, "remote_images": True}
+        pictured = await execute(client, WorkflowType.GET_EMAIL_MESSAGE, asked)
+        assert pictured["html"]["key"] == f"{found.id}.html.pictures"
+        assert pictured["html"]["key"] in pictured["html"]["url"]
 
     async def test_some_recipients_are_refused(self, client: Client, account: str) -> None:
         good = f"{fresh('good')}@example.net"

@@ -67,12 +67,15 @@ def add_account(store: Store) -> str:
     return account_id
 
 
-def receive(store: Store, account_id: str, raw: bytes, *, pictures: bool = True) -> str:
+def receive(
+    store: Store, account_id: str, raw: bytes, *, pictures: bool = True, sanitize: bool = True
+) -> str:
     """Put a mail into the store as replication does; returns its id."""
     arrival = inbox.arrival(account_id, FetchedMail(1, raw))
     mail = parse(raw)
     html = render_html(mail, RetrievalOptions(render_inline_images=pictures))
-    content = store.content.prepare(inbox.pieces(arrival, mail, html))
+    pieces = inbox.pieces(arrival, mail, html, keep_source=not sanitize)
+    content = store.content.prepare(pieces)
     with store.database.write() as session:
         inbox.insert(session, account_id, [(arrival, mail)], content)
     return arrival.message_id

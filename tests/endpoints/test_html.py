@@ -6,6 +6,9 @@ import hashlib
 from email.message import EmailMessage
 from pathlib import Path
 
+from aiohttp import ClientSession
+from playwright.async_api import Route
+
 from activities.store import messages
 from starter.endpoints.server import serving
 from tests.endpoints.browser import chromium, requests_of
@@ -66,6 +69,54 @@ async def test_html_loads_nothing_from_the_network(tmp_path: Path) -> None:
             colour = "element => getComputedStyle(element).color"
             assert await page.locator("p").first.evaluate(colour) == "rgb(1, 2, 3)"
             assert seen == [link]
+
+
+async def test_pictures_from_the_web_are_loaded_only_when_asked_for(tmp_path: Path) -> None:
+    described = settings(tmp_path)
+    picture = "http://127.0.0.1:1/tracker/picture.png"
+    mail = EmailMessage()
+    mail.set_content("text")
+    html = f'<p>x</p><img alt="remote" src="{picture}"><script src="{TRACKER}/script"></script>'
+    mail.add_alternative(html, subtype="html")
+    with opened(described) as store:
+        message = receive(store, add_account(store), mail.as_bytes())
+        async with serving(described, store) as port, chromium() as browser:
+            page = await browser.new_page()
+            reached: list[str] = []
+            page.on("response", lambda response: reached.append(response.url))
+            headers: list[dict[str, str]] = []
+
+            async def answer(route: Route) -> None:
+                headers.append(route.request.headers)
+                await route.fulfill(body=PNG, content_type="image/png")
+
+            await page.route(f"{TRACKER}/**", answer)
+            for key, loaded in (
+                (f"{message}.html", []),
+                (messages.pictured_key(message), [picture]),
+            ):
+                reached.clear()
+                link = f"http://127.0.0.1:{port}{target_of(store.links.sign(key)[0])}"
+                await page.goto(link, wait_until="networkidle")
+                assert [url for url in reached if url != link] == loaded
+            shown = page.get_by_alt_text("remote")
+            assert await shown.evaluate("image => image.complete && image.naturalWidth") == 1
+            assert all("referer" not in sent for sent in headers), "it would give the link away"
+
+
+async def test_html_as_it_came_is_kept_but_never_served(tmp_path: Path) -> None:
+    described = settings(tmp_path)
+    with opened(described) as store:
+        mail = receive(store, add_account(store), hostile(), sanitize=False)
+        with store.database.read() as session:
+            kept = store.content.read(session, f"{mail}.html_source")[1]
+        assert b"<script>" in kept
+        async with serving(described, store) as port, ClientSession() as session:
+            for kind, status in (("html_source", 404), ("html", 200)):
+                target = target_of(store.links.sign(f"{mail}.{kind}")[0])
+                async with session.get(f"http://127.0.0.1:{port}{target}") as answer:
+                    assert answer.status == status
+                    assert b"<script" not in await answer.read()
 
 
 async def test_the_policy_alone_would_keep_a_page_still(tmp_path: Path) -> None:
