@@ -116,6 +116,8 @@ class MailboxActivities:
             self._settling.handle(plan, batch.id, request.owner)
             with self._database.write() as session:
                 mailboxes.settle(session, plan, batch.id, account_id)
+                if plan.rewound:
+                    return SettleBatchResult(handled=0)
                 # Counted in the store: an attempt before this one may have done part of it.
                 return SettleBatchResult(handled=mailboxes.handled(session, plan, batch.id))
 

@@ -93,10 +93,36 @@ class Consumer(RetrievalOverrides):
     consumer: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")] = "default"
 
 
+class Rewind(Request):
+    """Which stored mails of a folder are told again; give one of the fields.
+
+    Attributes:
+        since: Those that were stored from then on.
+        from_uid: Those whose UID is that or a higher one.
+        message_id: This one, by our id.
+    """
+
+    since: UtcDatetime | None = None
+    from_uid: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] | None = None
+    message_id: Reference | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(value is not None for value in (self.since, self.from_uid, self.message_id)) != 1:
+            raise ValueError("give one of since, from_uid and message_id")
+        return self
+
+
 class RetrieveEmailMessagesInput(Consumer):
-    """Input of ``RetrieveEmailMessages``."""
+    """Input of ``RetrieveEmailMessages``.
+
+    With ``rewind`` nothing is retrieved: the callback gets stored mails again, oldest first, in
+    batches of their own. The server is not asked, nothing is handled on it, and the consumer's
+    place in the folder stays where it is.
+    """
 
     account: Reference
+    rewind: Rewind | None = None
     on_email_fetch: Callback | None = None
     on_fetch_complete: Callback | None = None
     on_fetch_error: Callback | None = None
@@ -129,6 +155,7 @@ class OpenRetrievalInput(Payload):
     account: str
     consumer: str
     overrides: RetrievalOverrides
+    rewind: Rewind | None = None
 
 
 class RetrievalPlan(Payload):

@@ -129,6 +129,7 @@ class RetrieveEmailMessagesWorkflow:
             owner=chain_of(info.workflow_id, info.first_execution_run_id),
             account=input.account,
             consumer=input.consumer,
+            rewind=input.rewind,
             overrides=RetrievalOverrides(
                 **{name: getattr(input, name) for name in RetrievalOverrides.model_fields}
             ),

@@ -63,8 +63,9 @@ class Fetching:
                     uid=uid,
                 )
             found = set(placed.values())
-            taken = mailboxes.acknowledged_by(session, plan.consumer, found)
-            taken |= mailboxes.promised(session, plan, found)
+            taken = mailboxes.told(session, plan, found)
+            if not plan.rewound:
+                taken |= mailboxes.acknowledged_by(session, plan.consumer, found)
             mailboxes.add_batch(
                 session,
                 batch_id=batch_id,

@@ -18,6 +18,7 @@ from models.errors import ConnectorError, ErrorType
 from models.ids import parts_of_chain
 from models.mailbox import (
     FetchStrategy,
+    Handling,
     OpenRetrievalInput,
     RetrievalOptions,
     RetrievalOverrides,
@@ -54,6 +55,11 @@ class Opening:
             known = mailboxes.find_retrieval(session, request.retrieval_id)
         if known is not None:
             return self._reopened(request, account.id, known)
+        if request.rewind is not None:
+            folder_id = self._take_folder(account.id, options.folder, request.owner)
+            with self._database.read() as session:
+                validity, again = mailboxes.stored_again(session, folder_id, request.rewind)
+            return self._planned(request, account.id, folder_id, validity, _kept(options), again)
         # A folder that does not exist must leave no row behind, so the server is asked first.
         with self._connector.connect(endpoint) as mailbox:
             HANDLINGS[options.handling].check(mailbox, options)
@@ -69,7 +75,21 @@ class Opening:
             # No mail has a number from UIDNEXT on: when nothing has come, nothing is asked.
             there = subtract(ranges, [(state.uid_next, mailboxes.LAST_UID)])
             found = mailbox.uids(there) if there else []
-            uids = _selected(from_uids([*found, *stored]), options)
+        return self._planned(
+            request, account.id, folder_id, state.uid_validity, options, [*found, *stored]
+        )
+
+    def _planned(
+        self,
+        request: OpenRetrievalInput,
+        account_id: str,
+        folder_id: str,
+        uid_validity: int,
+        options: RetrievalOptions,
+        found: Sequence[int],
+    ) -> RetrievalPlan:
+        """Write the plan of a run for the mails that were found."""
+        uids = _selected(from_uids(found), options)
         with self._database.write() as session:
             if mailboxes.find_retrieval(session, request.retrieval_id) is None:
                 mailboxes.hold_folder(session, folder_id, request.owner)
@@ -79,22 +99,23 @@ class Opening:
                     folder_id=folder_id,
                     consumer=request.consumer,
                     owner=request.owner,
-                    uid_validity=state.uid_validity,
+                    uid_validity=uid_validity,
                     options=options,
                     uids=uids,
                     total=count(uids),
+                    rewound=request.rewind is not None,
                 )
                 record(
                     session,
                     "retrieval_started",
-                    account_id=account.id,
+                    account_id=account_id,
                     retrieval=request.retrieval_id,
                     mails=count(uids),
                 )
             row = mailboxes.retrieval(session, request.retrieval_id)
-            plan = self._plan(session, request, account.id, row)
+            plan = self._plan(session, request, account_id, row)
             if not plan.batches and not plan.unsettled:
-                mailboxes.close(session, row.id, row.folder_id, request.owner, account.id)
+                mailboxes.close(session, row.id, row.folder_id, request.owner, account_id)
                 plan = plan.model_copy(update={"closed": True})
             return plan
 
@@ -150,6 +171,14 @@ class Opening:
             unsettled.append(batch.id)
         return unsettled
 
+    @staticmethod
+    def _unsettled(session: Session, plan: Retrieval) -> list[str]:
+        return [
+            b.id
+            for b in mailboxes.unfinished(session, plan.folder_id, plan.consumer)
+            if b.state == mailboxes.ACKNOWLEDGED and b.retrieval_id != plan.id
+        ]
+
     def _has_completed(self, batch: CallbackDelivery) -> bool:
         state = RunState.MISSING
         if batch.workflow_id is not None:
@@ -176,14 +205,16 @@ class Opening:
             consumer=plan.consumer,
             total=plan.total,
             batches=-(-plan.total // options.batch_size),
-            unsettled=[
-                b.id
-                for b in mailboxes.unfinished(session, plan.folder_id, plan.consumer)
-                if b.state == mailboxes.ACKNOWLEDGED and b.retrieval_id != plan.id
-            ],
+            unsettled=[] if plan.rewound else self._unsettled(session, plan),
             heartbeat_timeout_seconds=self._settings.heartbeat_timeout_seconds,
             patience_seconds=self._settings.fetch_retry_seconds,
         )
+
+
+def _kept(options: RetrievalOptions) -> RetrievalOptions:
+    """Options of a run that leaves the server alone and tells all that is meant."""
+    changes = {"handling": Handling.NONE, "move_folder": None, "replicate_everything": True}
+    return options.model_copy(update=changes)
 
 
 def _options(overrides: RetrievalOverrides, defaults: RetrievalOptions) -> RetrievalOptions:

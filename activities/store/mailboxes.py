@@ -21,7 +21,7 @@ from activities.store.tallies import tally
 from models.errors import ConnectorError, ErrorType
 from models.failure import Failure
 from models.ids import derived_id
-from models.mailbox import RetrievalOptions
+from models.mailbox import RetrievalOptions, Rewind
 from models.metrics import BATCH_DURATION, BATCHES
 from models.tables import (
     Acknowledgement,
@@ -30,6 +30,7 @@ from models.tables import (
     Cursor,
     Folder,
     Location,
+    Message,
     Retrieval,
 )
 from models.uid_set import Range, as_ranges, expand, from_uids, subtract
@@ -180,6 +181,39 @@ def stored_uids(
     return list(expand(subtract(found, subtract(found, ranges))))
 
 
+def stored_again(session: Session, folder_id: str, rewind: Rewind) -> tuple[int, list[int]]:
+    """UIDVALIDITY of a folder as of its last run, and the UIDs that ``rewind`` means.
+
+    Raises:
+        ConnectorError: ``MessageNotFound`` when the one mail it means is not in the folder.
+    """
+    last = (
+        select(Retrieval.uid_validity)
+        .where(Retrieval.folder_id == folder_id)
+        .order_by(col(Retrieval.created_at).desc())
+        .limit(1)
+    )
+    validity = session.exec(last).first() or 1
+    query = select(Location.uid).where(
+        Location.folder_id == folder_id, Location.uid_validity == validity
+    )
+    if rewind.since is not None:
+        query = query.join(Message, col(Message.id) == col(Location.message_id))
+        query = query.where(col(Message.created_at) >= rewind.since)
+    elif rewind.from_uid is not None:
+        query = query.where(col(Location.uid) >= rewind.from_uid)
+    else:
+        query = query.where(Location.message_id == rewind.message_id)
+    uids = list(session.exec(query))
+    if rewind.message_id is not None and not uids:
+        raise ConnectorError(
+            ErrorType.MESSAGE_NOT_FOUND,
+            "no mail with this id is stored of this folder",
+            field="rewind.message_id",
+        )
+    return validity, uids
+
+
 def account_of(session: Session, folder_id: str) -> str:
     """Id of the account a folder belongs to."""
     return session.exec(select(Folder.account_id).where(Folder.id == folder_id)).one()
@@ -196,6 +230,7 @@ def add_retrieval(
     options: RetrievalOptions,
     uids: Sequence[Range],
     total: int,
+    rewound: bool = False,
 ) -> None:
     """Write the plan of a run; one that is there stands."""
     row = Retrieval(
@@ -207,6 +242,7 @@ def add_retrieval(
         options=options.model_dump(mode="json"),
         uids=[list(r) for r in uids],
         total=total,
+        rewound=rewound,
         created_at=datetime.now(UTC),
     )
     insert_missing(session, Retrieval, [row.model_dump()])
@@ -338,8 +374,8 @@ def acknowledged_by(session: Session, consumer: str, message_ids: Iterable[str])
     )
 
 
-def promised(session: Session, plan: Retrieval, message_ids: Iterable[str]) -> set[str]:
-    """Which of these mails an earlier batch of the run holds, whose callback has yet to complete.
+def told(session: Session, plan: Retrieval, message_ids: Iterable[str]) -> set[str]:
+    """Which of these mails an earlier batch of the run tells, whether or not it has been told.
 
     A folder may hold the same mail twice, and batches are fetched ahead of their callbacks.
     """
@@ -348,7 +384,6 @@ def promised(session: Session, plan: Retrieval, message_ids: Iterable[str]) -> s
         .join(CallbackDelivery, col(CallbackDelivery.id) == col(BatchItem.batch_id))
         .where(
             CallbackDelivery.retrieval_id == plan.id,
-            CallbackDelivery.state == STORED,
             col(BatchItem.message_id).in_(list(message_ids)),
         )
     )
@@ -431,8 +466,8 @@ def settle(session: Session, plan: Retrieval, batch_id: str, account_id: str) ->
     ).one()
     if row.state != ACKNOWLEDGED:
         return
-    done = from_uids(i.uid for i in items(session, batch_id))
-    _advance(session, plan, done)
+    if not plan.rewound:
+        _advance(session, plan, from_uids(i.uid for i in items(session, batch_id)))
     now = datetime.now(UTC)
     row.state, row.settled_at = SETTLED, now
     session.add(row)

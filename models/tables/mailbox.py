@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, UniqueConstraint
+from sqlalchemy import BigInteger, Index, UniqueConstraint, false
 from sqlmodel import Field, SQLModel
 
 from models.tables.columns import (
@@ -80,6 +80,8 @@ class Retrieval(SQLModel, table=True):
     uids: list[list[int]] = json_column()
     """Ranges in delivery order; a descending range [9, 3] is delivered from 9 down to 3."""
     total: int
+    rewound: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether its mails are told again, out of the store."""
     created_at: datetime = instant()
     ended_at: datetime | None = maybe_instant()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from models.mailbox import (
 )
 from starter.cli.callbacks import callback_option, callback_spec
 from starter.cli.files import invalid
+from starter.cli.moments import moment
 from starter.cli.send import show_run
 from starter.cli.waiting import watch_retrieval
 from starter.commands import Run
@@ -71,13 +73,31 @@ def retrieve(
     on_fetch_error: Annotated[
         str | None, callback_option(CallbackKind.ON_FETCH_ERROR, "The same on an error.")
     ] = None,
+    rewind_since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--rewind-since", parser=moment, metavar="MOMENT", help="Tell mails again: 2d."
+        ),
+    ] = None,
+    rewind_uid: Annotated[
+        int | None, typer.Option("--rewind-uid", help="Tell mails again, from this UID on.")
+    ] = None,
+    rewind_mail: Annotated[
+        str | None, typer.Option("--rewind-mail", help="Tell one mail again, by its id.")
+    ] = None,
     no_wait: NoWaitFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Replicate a folder into the store; what is not given is as the account says."""
+    """Replicate a folder into the store; what is not given is as the account says.
+
+    With --rewind-…, stored mails are told again instead, without the server.
+    """
     output = Output(as_json)
+    given = {"since": rewind_since, "from_uid": rewind_uid, "message_id": rewind_mail}
+    rewind = {name: value for name, value in given.items() if value is not None}
     request = _request(
         account=account,
+        rewind=rewind or None,
         folder=folder,
         number_of_emails=number,
         fetch_strategy=strategy,
