@@ -56,7 +56,7 @@ class Pop3Connector:
 
     @contextmanager
     def connect(self, endpoint: Endpoint) -> Iterator[Mailbox]:
-        """Connect, secure and log in; leaving says QUIT, which removes nothing.
+        """Connect, secure and log in; leaving changes nothing on the server.
 
         Raises:
             ConnectorError: Any of it failed; ``MailboxBusy`` when another session has the
@@ -273,21 +273,24 @@ class Pop3Mailbox:
         self._cannot("store mails")
 
     def leave(self) -> None:
-        """Say QUIT where that is possible and harmless, and disconnect."""
+        """Disconnect: with QUIT where nothing was read, without it otherwise.
+
+        Servers may be set up to remove at QUIT whatever was read (RFC 1939 §8, RFC 2449 §6.7),
+        stored or not. A session that ends without it must change nothing (RFC 1939 §6).
+        """
         wire = self._wire
-        # EXPIRE 0 makes QUIT remove whatever was read (RFC 2449 §6.7), stored or not.
-        if not wire.closed and not wire.reserved and not (self._fetched and self._expires):
+        if wire.closed or wire.reserved:
+            wire.close()
+        elif self._fetched:
+            wire.hang_up()
+        else:
             # Waiting for the answer: until then the maildrop is locked, against us as well.
             with suppress(ConnectorError), wire.step("QUIT"):
                 wire.command("QUIT")
                 wire.reply()
-        wire.close()
+            wire.close()
 
     # --- Checks and errors
-
-    @property
-    def _expires(self) -> bool:
-        return "EXPIRE=0" in self.capabilities
 
     def _log_in_again(self) -> None:
         self._mails = None

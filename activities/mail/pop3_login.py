@@ -53,8 +53,6 @@ def capabilities(wire: Pop3Wire) -> frozenset[str]:
             word, *parameters = line.decode("ascii", "replace").upper().split()[:50] or [""]
             if word == "SASL":
                 found.update(f"AUTH={name}" for name in parameters)
-            elif word == "EXPIRE" and parameters:
-                found.add(f"EXPIRE={parameters[0]}")
             elif word.isascii() and word.isprintable() and word:
                 found.add(word[:40])
         return frozenset(found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 from typing import ClassVar, Final
 
 from activities.mail.imap_wire import CRLF, Wire
@@ -91,6 +93,16 @@ class Pop3Wire(Wire):
             self.close()
             raise TooLong
         return content
+
+    def hang_up(self) -> None:
+        """Leave without QUIT, and wait until the server has noticed: its lock is gone then."""
+        with contextlib.suppress(OSError, ConnectorError):
+            self.restart()
+            # Below TLS, whose own way to say it is not known to all servers.
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            while True:
+                self._receive()
+        self.close()
 
     def _until_end(self, limit: int) -> bytes:
         """The octets before the line with the dot."""

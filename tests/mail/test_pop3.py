@@ -143,6 +143,7 @@ def test_a_session_leaves_no_lock_behind(locking: Dovecot, store: Store, user: s
     for subject in "ab":
         locking.deliver(user, raw(subject))
     assert state(store, given).exists == 2
+    assert len(fetched(store, given)) == 2
     with opened(store, given) as mailbox:
         mailbox.remove([1])
         mailbox.remove([2])
