@@ -7,6 +7,7 @@ number that stays (``activities.ports.UidlNumbers``), and the maildrop is the on
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -150,7 +151,10 @@ class Pop3Mailbox:
     def uids(self, ranges: Sequence[tuple[int, int]]) -> list[int]:
         """Our numbers of the mails that are there within ``ranges`` (inclusive), ascending."""
         present = sorted(self._opened())
-        return [uid for uid in present if any(first <= uid <= last for first, last in ranges)]
+        found: set[int] = set()
+        for first, last in ranges:
+            found.update(present[bisect_left(present, first) : bisect_right(present, last)])
+        return sorted(found)
 
     def fetch(self, uids: Sequence[int]) -> Iterator[FetchedMail]:
         """The mails that still exist, in the order of ``uids``.

@@ -39,6 +39,7 @@ from models.mailbox import (
     RetrievalOverrides,
     RetrievalPlan,
     SettleBatchInput,
+    SettleBatchResult,
 )
 from models.settings import Settings
 from models.tables import ContentRow, Message
@@ -175,10 +176,10 @@ class World:
 
     def _settle(self, plan: RetrievalPlan, batch_id: str, attempts: int) -> int:
         request = SettleBatchInput(batch_id=batch_id, owner=plan.owner)
-        return self._step(
-            lambda: ActivityEnvironment().run(self.activities.settle_batch, request).handled,
-            attempts,
+        settled: SettleBatchResult = self._step(
+            lambda: ActivityEnvironment().run(self.activities.settle_batch, request), attempts
         )
+        return settled.handled
 
     @staticmethod
     def _step(step: Callable[[], Any], attempts: int) -> Any:
