@@ -362,7 +362,10 @@ class Mailbox(Protocol):
         """Add a mail; its UID where the server tells (APPENDUID, RFC 4315). Not idempotent."""
 
     def remove(self, uids: Sequence[int]) -> None:
-        r"""\Deleted and UID EXPUNGE (RFC 4315) of exactly these; never a bare EXPUNGE."""
+        r"""Remove exactly these; on return the server has done it. Gone UIDs are skipped.
+
+        \Deleted and UID EXPUNGE (RFC 4315), never a bare EXPUNGE; or DELE and QUIT (RFC 1939).
+        """
 
 
 @dataclass(frozen=True, slots=True)
