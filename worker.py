@@ -24,6 +24,8 @@ from activities.errors import ErrorTranslation
 from activities.filing import FilingActivities
 from activities.limits import SendingLimits
 from activities.mail.imap import ImapConnector
+from activities.mail.incoming import IncomingConnector
+from activities.mail.pop3 import Pop3Connector
 from activities.mail.smtp import SmtpClient
 from activities.mail.smtp_pool import SmtpPool
 from activities.mailbox import MailboxActivities
@@ -45,6 +47,7 @@ from activities.store.assembly import Store, open_store
 from activities.store.committer import Committer
 from activities.store.queue_journal import QueueJournal
 from activities.store.readers import Readers
+from activities.store.uidls import UidlNumbering
 from activities.transmitting.drainer import Drainer
 from activities.unwatched import NO_METRICS, NO_TRACING
 from activities.web.client import WebClient
@@ -99,7 +102,10 @@ async def running(
     aside = Aside(store.database)
     limits = SendingLimits(aside, settings)
     pool = SmtpPool(transport, limits, SlowDowns(aside, settings))
-    connector = ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing)
+    connector = IncomingConnector(
+        ImapConnector(max_literal=settings.max_message_bytes, tracing=tracing),
+        Pop3Connector(UidlNumbering(store.database), settings.max_message_bytes, tracing),
+    )
     composing = ComposingActivities(
         store.database,
         store.accounts,

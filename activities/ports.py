@@ -15,11 +15,11 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from models.account import LoginMethod, Security
+from models.account import IncomingProtocol, LoginMethod, Security
 from models.delivery import Phase
 from models.delivery_status import Notify, ReturnContent
 from models.errors import ConnectorError, ErrorType
-from models.mailbox import FolderInfo
+from models.mailbox import FolderInfo, Handling
 from models.message import AttachmentPosition
 from models.metrics import Metric
 
@@ -42,6 +42,10 @@ class Endpoint:
     """Connections at once that the account grants itself; None = what its provider allows."""
     credentials: CredentialSource | None = field(default=None, repr=False, compare=False)
     """Where the secret comes from when it is none that stays: it goes before ``password``."""
+    protocol: IncomingProtocol | None = None
+    """How mail is retrieved from there; None = IMAP, or a server that it is sent through."""
+    account_id: str | None = None
+    """Whose it is, where the store keeps something about the server itself."""
 
 
 class CredentialSource(Protocol):
@@ -325,6 +329,8 @@ class Mailbox(Protocol):
     """A logged-in connection to a mailbox. Blocking; used by one thread."""
 
     capabilities: frozenset[str]
+    handlings: frozenset[Handling]
+    """What the server can do to single mails, and to no others along with them."""
 
     def folders(self) -> list[FolderInfo]:
         """All folders, names decoded."""
@@ -356,7 +362,34 @@ class Mailbox(Protocol):
         """Add a mail; its UID where the server tells (APPENDUID, RFC 4315). Not idempotent."""
 
     def remove(self, uids: Sequence[int]) -> None:
-        r"""\Deleted and UID EXPUNGE (RFC 4315) of exactly these; never a bare EXPUNGE."""
+        r"""Remove exactly these; on return the server has done it. Gone UIDs are skipped.
+
+        \Deleted and UID EXPUNGE (RFC 4315), never a bare EXPUNGE; or DELE and QUIT (RFC 1939).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Numbers in place of UIDLs, in the same order, and the one that a new mail gets next."""
+
+    uids: list[int]
+    uid_next: int
+
+
+class UidlNumbers(Protocol):
+    """Numbers that stay with the mails of a POP3 maildrop, as UIDs do with those of a folder."""
+
+    def number(self, account_id: str, uid_validity: int, uidls: Sequence[str]) -> Numbered:
+        """Return the numbers of all mails that are in the maildrop now.
+
+        New ones get ascending numbers, those of mails that are gone are forgotten; no number is
+        ever given twice.
+
+        Args:
+            account_id: Whose maildrop it is.
+            uid_validity: Which of the account's maildrops it is.
+            uidls: The complete listing, in the server's order. Copies may share one (RFC 1939 §7).
+        """
 
 
 class MailboxConnector(Protocol):

@@ -38,6 +38,11 @@ class IncomingProtocol(StrEnum):
     POP3 = "pop3"
     POP3S = "pop3s"
 
+    @property
+    def has_folders(self) -> bool:
+        """Whether there are folders; POP3 knows one maildrop, which is called INBOX here."""
+        return self in (IncomingProtocol.IMAP, IncomingProtocol.IMAPS)
+
 
 class UnknownPolicy(StrEnum):
     """What to do with a delivery whose outcome is unknown (docs/concepts.md#unknown)."""

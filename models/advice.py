@@ -134,7 +134,7 @@ ADVICE: dict[ErrorType, Advice] = {
         "create it, or correct its name",
     ),
     ErrorType.MAILBOX_BUSY: Advice(
-        "another run is retrieving this folder",
+        "another run is retrieving this folder, or by POP3 another program has the mailbox open",
         "wait for it, or cancel it",
     ),
     ErrorType.UID_VALIDITY_CHANGED: Advice(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from activities.ports import Mailbox
 from models.errors import ConnectorError, ErrorType
-from models.mailbox import RetrievalOptions
+from models.mailbox import Handling, RetrievalOptions
 
 
 class Move:
@@ -15,7 +15,15 @@ class Move:
     changes_server = True
 
     def check(self, mailbox: Mailbox, options: RetrievalOptions) -> None:
-        """The target must exist: it is never made by us."""
+        """The server must be able to, and the target exist: it is never made by us."""
+        if Handling.MOVE not in mailbox.handlings:
+            raise ConnectorError(
+                ErrorType.CAPABILITY_MISSING,
+                "mails cannot be moved on this server: POP3 knows no folders, and IMAP needs MOVE "
+                "or UIDPLUS for it; use handling 'remove' or 'none', or give the account another "
+                "server",
+                field="handling",
+            )
         if not mailbox.exists(_target(options)):
             raise ConnectorError(
                 ErrorType.FOLDER_NOT_FOUND,

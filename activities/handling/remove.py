@@ -6,17 +6,20 @@ from collections.abc import Sequence
 
 from activities.ports import Mailbox
 from models.errors import ConnectorError, ErrorType
-from models.mailbox import RetrievalOptions
+from models.mailbox import Handling, RetrievalOptions
 
 
 class Remove:
-    """Handling ``remove``: UID EXPUNGE of exactly these mails (RFC 4315)."""
+    """Handling ``remove``: UID EXPUNGE of exactly these mails (RFC 4315), or DELE and QUIT of POP3.
+
+    A return says that the server has done it, not that it will.
+    """
 
     changes_server = True
 
     def check(self, mailbox: Mailbox, _options: RetrievalOptions) -> None:
-        """Without UIDPLUS a mail could only be removed together with other people's."""
-        if "UIDPLUS" not in mailbox.capabilities:
+        """The server must be able to remove one mail and no other."""
+        if Handling.REMOVE not in mailbox.handlings:
             raise ConnectorError(
                 ErrorType.CAPABILITY_MISSING,
                 "the server lacks UIDPLUS, so single mails cannot be removed safely; use handling "

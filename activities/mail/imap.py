@@ -22,7 +22,7 @@ from activities.mail.imap_wires import Wires
 from activities.ports import Endpoint, FetchedMail, FolderState, Mailbox, Tracing
 from activities.unwatched import NO_TRACING
 from models.errors import ConnectorError, ErrorType
-from models.mailbox import FolderInfo
+from models.mailbox import FolderInfo, Handling
 
 MAX_LITERAL: Final = 256 * 1024 * 1024
 _BATCH: Final = 100
@@ -66,6 +66,7 @@ class ImapMailbox:
         self.capabilities: frozenset[str] = frozenset(
             name.decode("ascii", "replace") for name in client.capabilities()
         )
+        self.handlings = _handlings(self.capabilities)
         self._client = client
         self._engine = client.engine
         self._wire = client.engine.wire
@@ -267,3 +268,13 @@ class ImapMailbox:
                     type_ = ErrorType.FOLDER_NOT_FOUND
                 about = field if type_ is ErrorType.FOLDER_NOT_FOUND else None
                 raise refusal(self._wire.endpoint, what, exc.status, type_, field=about) from None
+
+
+def _handlings(capabilities: frozenset[str]) -> frozenset[Handling]:
+    """Without UIDPLUS a mail could only be removed together with other people's."""
+    found = {Handling.NONE}
+    if "UIDPLUS" in capabilities:
+        found |= {Handling.REMOVE, Handling.MOVE}
+    if "MOVE" in capabilities:
+        found.add(Handling.MOVE)
+    return frozenset(found)

@@ -1,4 +1,4 @@
-"""The bytes between us and an IMAP server: bounded in size and time, one command line at a time.
+"""The bytes between us and a mail server: bounded in size and time, one command line at a time.
 
 A server is not trusted: it may announce literals it never sends, never end a line, or send a byte
 a minute. Everything read is limited here, and nothing that could start a second command leaves.
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from io import BytesIO
-from typing import Final
+from typing import ClassVar, Final, Self
 
 from activities.mail.errors import network_failure, server_name
 from activities.mail.tls import client_context
@@ -43,6 +43,8 @@ class Wire:
         tracing: Where the commands are written down.
     """
 
+    protocol: ClassVar[str] = "IMAP"
+
     def __init__(
         self, endpoint: Endpoint, connection: socket.socket, tracing: Tracing = NO_TRACING
     ) -> None:
@@ -65,7 +67,7 @@ class Wire:
         endpoint: Endpoint,
         tracing: Tracing = NO_TRACING,
         opened: Callable[[Wire], None] | None = None,
-    ) -> Wire:
+    ) -> Self:
         """Open a connection; with security 'tls' the TLS handshake is done (RFC 8314 §3.2).
 
         ``opened`` is called before that: from then on it can be cut.
@@ -73,7 +75,7 @@ class Wire:
         Raises:
             ConnectorError: The host is unknown or unreachable, or TLS failed.
         """
-        with tracing.command("imap", "(connect)", **_where(endpoint)):
+        with tracing.command(cls.protocol.lower(), "(connect)", **_where(endpoint)):
             seconds = endpoint.timeout.total_seconds()
             try:
                 connection = socket.create_connection((endpoint.host, endpoint.port), seconds)
@@ -106,7 +108,7 @@ class Wire:
 
     def step(self, verb: str) -> AbstractContextManager[Span]:
         """Trace a command by its verb."""
-        return self._tracing.command("imap", verb, **_where(self.endpoint))
+        return self._tracing.command(self.protocol.lower(), verb, **_where(self.endpoint))
 
     def restart(self) -> None:
         """Give the server its whole time again."""
@@ -118,6 +120,9 @@ class Wire:
         Raises:
             ConnectorError: It is longer than ``limit``, or does not end in time.
         """
+        return self._line(limit).removesuffix(b"\r")
+
+    def _line(self, limit: int) -> bytes:
         end = self._buffer.find(b"\n", self._at)
         if end >= 0:
             line = self._buffer[self._at : end]
@@ -126,7 +131,7 @@ class Wire:
             line = self._long_line(limit)
         if len(line) > limit:
             raise self.violation(f"a line has more than {limit} octets")
-        return line.removesuffix(b"\r")
+        return line
 
     def _long_line(self, limit: int) -> bytes:
         pieces = [self._buffer[self._at :]]
@@ -191,7 +196,7 @@ class Wire:
         if _LINE_BREAKERS.search(data.removesuffix(CRLF)):
             raise ConnectorError(
                 ErrorType.INVALID_INPUT,
-                "A value has a line break or a NUL, which would become an IMAP command of its own. "
+                "A value has a line break or a NUL, which would become a command of its own. "
                 "Nothing was sent.",
             )
         self._send(data)
@@ -218,7 +223,9 @@ class Wire:
 
     def violation(self, why: str) -> ConnectorError:
         """Drop the connection to a server that breaks the protocol, and return the error."""
-        return self.failure(ErrorType.PROTOCOL_VIOLATION, f"the server breaks IMAP: {why}.")
+        return self.failure(
+            ErrorType.PROTOCOL_VIOLATION, f"the server breaks {self.protocol}: {why}."
+        )
 
     def failure(self, type_: ErrorType, message: str, **detail: str | int | None) -> ConnectorError:
         """Drop the connection and return an error that names the server."""

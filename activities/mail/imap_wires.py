@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import TypeVar
 from weakref import WeakSet
 
 from activities.mail.imap_wire import Wire
 from activities.ports import Endpoint, Tracing
 from activities.unwatched import NO_TRACING
+
+W = TypeVar("W", bound=Wire)
 
 
 class Wires:
@@ -21,7 +24,11 @@ class Wires:
 
     def connect(self, endpoint: Endpoint) -> Wire:
         """Open a connection (``Wire.connect``)."""
-        return Wire.connect(endpoint, self._tracing, self._note)
+        return self.open(Wire, endpoint)
+
+    def open(self, kind: type[W], endpoint: Endpoint) -> W:
+        """Open a connection of another protocol."""
+        return kind.connect(endpoint, self._tracing, self._note)
 
     def cut(self) -> None:
         """Cut all connections, those to come as well: whoever waits on one hears at once."""

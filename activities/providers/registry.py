@@ -13,7 +13,7 @@ from activities.providers.microsoft import MICROSOFT365, OUTLOOK_COM
 from activities.providers.profile import GENERIC, Profile
 from activities.providers.yahoo import YAHOO
 from activities.providers.zoho import ZOHO
-from models.account import AccountSettings, IncomingProtocol, SentCopyRule
+from models.account import AccountSettings, SentCopyRule
 from models.provider import ProviderName
 
 PROFILES: Final[tuple[Profile, ...]] = (
@@ -27,8 +27,6 @@ PROFILES: Final[tuple[Profile, ...]] = (
     ZOHO,
     GMX,
 )
-
-_WITHOUT_FOLDERS: Final = (IncomingProtocol.POP3, IncomingProtocol.POP3S)
 
 
 class Providers:
@@ -71,7 +69,7 @@ class Providers:
     def copy_is_ours(self, account: AccountSettings) -> bool:
         """Whether we put a copy of what the account sends into its Sent folder."""
         incoming = account.incoming
-        if incoming is None or incoming.protocol in _WITHOUT_FOLDERS:
+        if incoming is None or not incoming.protocol.has_folders:
             return False
         if account.sent_copy is SentCopyRule.AUTO:
             return not self.of(account).files_sent

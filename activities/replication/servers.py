@@ -5,7 +5,7 @@ from __future__ import annotations
 from activities.ports import Endpoint, FolderState
 from activities.store.accounts import Accounts
 from activities.store.engine import Database
-from models.account import EmailAccount, IncomingProtocol
+from models.account import EmailAccount
 from models.errors import ConnectorError, ErrorType
 from models.tables import Retrieval
 
@@ -13,16 +13,20 @@ from models.tables import Retrieval
 def incoming(
     database: Database, accounts: Accounts, reference: str
 ) -> tuple[EmailAccount, Endpoint]:
-    """The account and its IMAP server; raises ``CapabilityMissing`` for another protocol."""
+    """The account and its incoming server, whatever protocol that speaks."""
     with database.read() as session:
-        account, endpoint = accounts.incoming(session, reference)
-    if account.incoming and account.incoming.protocol in (
-        IncomingProtocol.POP3,
-        IncomingProtocol.POP3S,
-    ):
+        return accounts.incoming(session, reference)
+
+
+def with_folders(
+    database: Database, accounts: Accounts, reference: str
+) -> tuple[EmailAccount, Endpoint]:
+    """The account and its IMAP server; raises ``CapabilityMissing`` for another protocol."""
+    account, endpoint = incoming(database, accounts, reference)
+    if account.incoming and not account.incoming.protocol.has_folders:
         raise ConnectorError(
             ErrorType.CAPABILITY_MISSING,
-            "mail is retrieved by IMAP; give the account an IMAP server",
+            "POP3 knows no folders; give the account an IMAP server",
             field="account",
         )
     return account, endpoint

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from activities.heartbeat import stop_if_cancelled
 from activities.ports import Mailbox, MailboxConnector
-from activities.replication.servers import incoming
+from activities.replication.servers import with_folders
 from activities.sent.folder import opened
 from activities.store import sent_copies
 from activities.store.accounts import Accounts
@@ -80,7 +80,7 @@ class SentCopies:
         """File the copies of one account; returns what some of them have to wait for."""
         waiting = list(copies)
         try:
-            account, endpoint = incoming(self._database, self._accounts, account_id)
+            account, endpoint = with_folders(self._database, self._accounts, account_id)
             with opened(self._connector, account, endpoint) as (mailbox, folder):
                 while waiting:
                     stop_if_cancelled()

@@ -13,7 +13,7 @@ from typing import Final
 
 from activities.ports import MailboxConnector
 from activities.providers.registry import Providers
-from activities.replication.servers import incoming
+from activities.replication.servers import with_folders
 from activities.sent.folder import opened
 from activities.store import ledger, verification
 from activities.store.accounts import Accounts
@@ -101,7 +101,7 @@ class Verification:
             self._hold(doubt, HeldReason.NOT_IN_SENT)
 
     def _found(self, doubt: Doubt) -> bool:
-        account, endpoint = incoming(self._database, self._accounts, doubt.account_id)
+        account, endpoint = with_folders(self._database, self._accounts, doubt.account_id)
         with opened(self._connector, account, endpoint) as (mailbox, folder):
             return bool(mailbox.find_by_message_id(folder, doubt.internet_message_id))
 

@@ -23,6 +23,7 @@ from models.account import (
     OutgoingServer,
 )
 from models.errors import ConnectorError, ErrorType
+from models.mailbox import Handling
 from models.tables import (
     AccountRow,
     Acknowledgement,
@@ -34,12 +35,14 @@ from models.tables import (
     Folder,
     Location,
     LogEntry,
+    Maildrop,
     Message,
     PartRow,
     Rendition,
     Retrieval,
     SendingSlot,
     SlowDown,
+    Uidl,
     WebhookDelivery,
 )
 
@@ -67,7 +70,12 @@ class Accounts:
     def add(
         self, session: Session, account_id: str, settings: AccountSettings, secrets: Secrets
     ) -> EmailAccount:
-        """Add an account; raises ``InvalidInput`` when its name is taken."""
+        """Add an account.
+
+        Raises:
+            ConnectorError: ``InvalidInput`` when its name is taken, or its parts do not fit.
+        """
+        _check_fit(settings)
         now = datetime.now(UTC)
         row = AccountRow(
             id=account_id,
@@ -86,7 +94,8 @@ class Accounts:
     def edit(
         self, session: Session, reference: str, settings: AccountSettings, secrets: Secrets
     ) -> EmailAccount:
-        """Replace the settings; a secret that is None is kept."""
+        """Replace the settings; a secret that is None is kept. Raises as ``add`` does."""
+        _check_fit(settings)
         row = self._row(session, reference)
         row.name = settings.name
         row.settings = settings.model_dump(mode="json")
@@ -112,6 +121,8 @@ class Accounts:
             delete(Retrieval).where(col(Retrieval.folder_id).in_(folders)),
             delete(Cursor).where(col(Cursor.folder_id).in_(folders)),
             delete(Location).where(col(Location.folder_id).in_(folders)),
+            delete(Uidl).where(col(Uidl.account_id) == row.id),
+            delete(Maildrop).where(col(Maildrop.account_id) == row.id),
             delete(WebhookDelivery).where(col(WebhookDelivery.account_id) == row.id),
             delete(Folder).where(col(Folder.account_id) == row.id),
             delete(Acknowledgement).where(col(Acknowledgement.message_id).in_(messages)),
@@ -179,7 +190,8 @@ class Accounts:
         account = _account(row)
         if account.incoming is None:
             raise _incomplete("incoming")
-        return account, self._endpoint(account.incoming, row.incoming_password)
+        endpoint = self._endpoint(account.incoming, row.incoming_password)
+        return account, replace(endpoint, protocol=account.incoming.protocol, account_id=account.id)
 
     def _row(self, session: Session, reference: str) -> AccountRow:
         by_id = session.exec(select(AccountRow).where(AccountRow.id == reference)).one_or_none()
@@ -235,6 +247,27 @@ def _incomplete(side: str) -> ConnectorError:
         f"the account has no {side} server; add one with 'account edit'",
         field=f"account.{side}",
     )
+
+
+def _check_fit(settings: AccountSettings) -> None:
+    """Refuse what the incoming server's protocol cannot do.
+
+    Not a matter of the model: accounts that are in the store already must stay readable.
+    """
+    if settings.incoming is None or settings.incoming.protocol.has_folders:
+        return
+    if settings.retrieval.handling is Handling.MOVE:
+        raise ConnectorError(
+            ErrorType.INVALID_INPUT,
+            "POP3 knows no folders to move mails to; use 'remove' or 'none', or an IMAP server",
+            field="retrieval.handling",
+        )
+    if settings.retrieval.folder != "INBOX":
+        raise ConnectorError(
+            ErrorType.INVALID_INPUT,
+            "POP3 knows no folders; its mails are in INBOX",
+            field="retrieval.folder",
+        )
 
 
 def _flush_unique(session: Session) -> None:

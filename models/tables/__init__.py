@@ -13,7 +13,9 @@ from models.tables.mailbox import (
     Cursor,
     Folder,
     Location,
+    Maildrop,
     Retrieval,
+    Uidl,
 )
 from models.tables.messages import LogEntry, Message
 from models.tables.sending import (
@@ -38,6 +40,7 @@ __all__ = [
     "Folder",
     "Location",
     "LogEntry",
+    "Maildrop",
     "Message",
     "PartRow",
     "Recipient",
@@ -45,6 +48,7 @@ __all__ = [
     "Retrieval",
     "SendingSlot",
     "SlowDown",
+    "Uidl",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookKey",

@@ -52,6 +52,29 @@ class Location(SQLModel, table=True):
     handled_at: datetime | None = maybe_instant()
 
 
+class Maildrop(SQLModel, table=True):
+    """A POP3 mailbox, whose mails get numbers of ours in place of UIDs."""
+
+    __tablename__ = "maildrop"
+
+    account_id: str = Field(foreign_key="email_account.id", primary_key=True, max_length=64)
+    uid_validity: int = _big(primary_key=True)
+    """Names server and user; above 32 bits, so that it is never one of an IMAP folder."""
+    uid_next: int = _big()
+
+
+class Uidl(SQLModel, table=True):
+    """The number of a mail that a maildrop holds (RFC 1939 §7: unique-id listing)."""
+
+    __tablename__ = "uidl"
+
+    account_id: str = Field(foreign_key="email_account.id", primary_key=True, max_length=64)
+    uid_validity: int = _big(primary_key=True)
+    uid: int = _big(primary_key=True)
+    uidl: str = Field(max_length=255)
+    """As the server gives it; copies of one mail may share it."""
+
+
 class Cursor(SQLModel, table=True):
     """How far a consumer got in a folder: UIDs below ``uid_next`` are done but for ``holes``."""
 

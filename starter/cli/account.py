@@ -17,7 +17,7 @@ from models.account import (
     EmailAccount,
 )
 from models.errors import ConnectorError, ErrorType
-from starter.cli.account_defaults import with_usual_values
+from starter.cli.account_defaults import with_following_port, with_usual_values
 from starter.cli.account_flags import nested, with_account_flags
 from starter.cli.confirming import YesFlag, confirmed
 from starter.cli.files import invalid, read_settings
@@ -143,7 +143,9 @@ def edit(
         if remove_imap:
             changes["incoming"] = None
         base = found.model_dump(exclude={"id", "created_at"})
-        wanted = _from_file(settings, changes, password_stdin) or _validated(nested(changes, base))
+        wanted = _from_file(settings, changes, password_stdin) or _validated(
+            nested(with_following_port(changes, base), base)
+        )
         if wanted.name != found.name:
             _refuse_taken_name(store, wanted.name)
         secrets = Secrets()

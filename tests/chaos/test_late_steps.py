@@ -44,6 +44,7 @@ class _Mailbox:
 
     def __init__(self) -> None:
         self.capabilities = frozenset({"MOVE", "UIDPLUS"})
+        self.handlings = frozenset(Handling)
         self.left = {uid: b"Subject: %d\r\n\r\nx\r\n" % uid for uid in range(1, 7)}
         self.moves: list[list[int]] = []
         self.hooks: dict[str, Any] = {}

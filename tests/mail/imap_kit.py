@@ -29,6 +29,7 @@ def running_dovecot(
     certificate: Certificate | None = None,
     password: str = "secret",
     capabilities: str | None = None,
+    extra: str = "",
 ) -> Iterator[Dovecot]:
     """Start a Dovecot that differs from the suite's."""
     # Its sockets need a short path, its users must be able to enter it.
@@ -36,7 +37,11 @@ def running_dovecot(
     directory.chmod(0o755)
     try:
         with Dovecot(
-            directory, certificate or ca.issue(), password=password, capabilities=capabilities
+            directory,
+            certificate or ca.issue(),
+            password=password,
+            capabilities=capabilities,
+            extra=extra,
         ) as server:
             yield server
     finally:

@@ -57,6 +57,30 @@ def test_an_account_is_added_listed_shown_edited_and_deleted(cli: Cli) -> None:
     assert cli("account", "list", "--json").json == []
 
 
+def test_a_usual_port_goes_along_with_the_protocol(cli: Cli) -> None:
+    cli(*ADD, stdin=SECRET)
+
+    def edited(*flags: str) -> tuple[str, str, int]:
+        server = cli("account", "edit", "Sales", *flags, "--json").json["incoming"]
+        return server["protocol"], server["security"], server["port"]
+
+    assert edited("--imap-protocol", "pop3s") == ("pop3s", "tls", 995)
+    assert edited("--imap-protocol", "pop3", "--imap-security", "starttls")[2] == 110
+    assert edited("--full-name", "Somebody")[2] == 110
+    assert edited("--imap-security", "tls", "--imap-port", "1995")[2] == 1995
+    assert edited("--imap-protocol", "imaps")[2] == 1995  # nobody's usual port stays
+    assert edited("--imap-port", "993")[2] == 993
+
+
+def test_an_account_that_moves_does_not_become_one_of_pop3(cli: Cli) -> None:
+    cli(*ADD, "--imap-handling", "move", "--imap-move-folder", "Done", stdin=SECRET)
+    refused = cli("account", "edit", "Sales", "--imap-protocol", "pop3s", "--json")
+    assert (refused.code, refused.json["error"]["type"]) == (1, "InvalidInput")
+    assert refused.json["error"]["field"] == "retrieval.handling"
+    (kept,) = cli("account", "list", "--json").json
+    assert kept["incoming"]["protocol"] == "imaps"
+
+
 def leaves(model: type[BaseModel], prefix: str = "") -> set[str]:
     """Dotted paths of all fields."""
     paths: set[str] = set()

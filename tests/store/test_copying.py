@@ -24,8 +24,10 @@ from models.settings import Settings
 from models.tables import (
     ContentRow,
     LogEntry,
+    Maildrop,
     SendingSlot,
     SlowDown,
+    Uidl,
     WebhookAttempt,
     WebhookDelivery,
     WebhookKey,
@@ -82,6 +84,9 @@ def add_later_tables(session: Session) -> None:
     origin = "https://example.org"
     session.add(SendingSlot(scope="account/a", number=0, owner="w", leased_until=now))
     session.add(SlowDown(scope="host/mail.example.org", until=now, strikes=1, code=451))
+    shop, validity = "account-shop", 2**62 + 1
+    session.add(Maildrop(account_id=shop, uid_validity=validity, uid_next=8))
+    session.add(Uidl(account_id=shop, uid_validity=validity, uid=7, uidl="!~0a4bc"))
     session.add(WebhookKey(number=1, sealed=b"k", created_at=now))
     session.add(
         WebhookDelivery(
