@@ -173,6 +173,8 @@ class RetrievalPlan(Payload):
     """Batches of earlier runs that were acknowledged but not yet settled."""
     closed: bool = False
     """Whether the run is over: there is nothing to retrieve, and the folder is free again."""
+    one_session: bool = False
+    """Whether the server lets in one session at a time (RFC 1939 §4): steps come one by one."""
     heartbeat_timeout_seconds: float
     patience_seconds: float
 

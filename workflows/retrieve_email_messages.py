@@ -142,7 +142,7 @@ class RetrieveEmailMessagesWorkflow:
         if input.progress is None:
             for batch_id in plan.unsettled:
                 await self._settle(plan, batch_id)
-        if workflow.patched(_AHEAD_PATCH):
+        if not plan.one_session and workflow.patched(_AHEAD_PATCH):
             await self._batches(input, plan).run(self._numbers(plan))
         else:
             steps = self._batches(input, plan)

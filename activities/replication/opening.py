@@ -14,6 +14,7 @@ from activities.store import mailboxes
 from activities.store.accounts import Accounts
 from activities.store.engine import Database
 from activities.store.log import record
+from models.account import EmailAccount
 from models.errors import ConnectorError, ErrorType
 from models.ids import parts_of_chain
 from models.mailbox import (
@@ -54,12 +55,12 @@ class Opening:
         with self._database.read() as session:
             known = mailboxes.find_retrieval(session, request.retrieval_id)
         if known is not None:
-            return self._reopened(request, account.id, known)
+            return self._reopened(request, account, known)
         if request.rewind is not None:
             folder_id = self._take_folder(account.id, options.folder, request.owner)
             with self._database.read() as session:
                 validity, again = mailboxes.stored_again(session, folder_id, request.rewind)
-            return self._planned(request, account.id, folder_id, validity, _kept(options), again)
+            return self._planned(request, account, folder_id, validity, _kept(options), again)
         # A folder that does not exist must leave no row behind, so the server is asked first.
         with self._connector.connect(endpoint) as mailbox:
             HANDLINGS[options.handling].check(mailbox, options)
@@ -76,13 +77,13 @@ class Opening:
             there = subtract(ranges, [(state.uid_next, mailboxes.LAST_UID)])
             found = mailbox.uids(there) if there else []
         return self._planned(
-            request, account.id, folder_id, state.uid_validity, options, [*found, *stored]
+            request, account, folder_id, state.uid_validity, options, [*found, *stored]
         )
 
     def _planned(
         self,
         request: OpenRetrievalInput,
-        account_id: str,
+        account: EmailAccount,
         folder_id: str,
         uid_validity: int,
         options: RetrievalOptions,
@@ -108,14 +109,14 @@ class Opening:
                 record(
                     session,
                     "retrieval_started",
-                    account_id=account_id,
+                    account_id=account.id,
                     retrieval=request.retrieval_id,
                     mails=count(uids),
                 )
             row = mailboxes.retrieval(session, request.retrieval_id)
-            plan = self._plan(session, request, account_id, row)
+            plan = self._plan(session, request, account, row)
             if not plan.batches and not plan.unsettled:
-                mailboxes.close(session, row.id, row.folder_id, request.owner, account_id)
+                mailboxes.close(session, row.id, row.folder_id, request.owner, account.id)
                 plan = plan.model_copy(update={"closed": True})
             return plan
 
@@ -139,13 +140,13 @@ class Opening:
             dead = holder
 
     def _reopened(
-        self, request: OpenRetrievalInput, account_id: str, plan: Retrieval
+        self, request: OpenRetrievalInput, account: EmailAccount, plan: Retrieval
     ) -> RetrievalPlan:
         """The plan of a run that is repeated, or reset after its end: it takes the folder again."""
         options = RetrievalOptions.model_validate(plan.options)
-        self._take_folder(account_id, options.folder, request.owner)
+        self._take_folder(account.id, options.folder, request.owner)
         with self._database.read() as session:
-            return self._plan(session, request, account_id, plan)
+            return self._plan(session, request, account, plan)
 
     def _recover(self, folder_id: str, account_id: str, request: OpenRetrievalInput) -> list[str]:
         """Look after batches of runs that ended half-way; returns those still to be settled.
@@ -193,19 +194,20 @@ class Opening:
         return state is RunState.COMPLETED
 
     def _plan(
-        self, session: Session, request: OpenRetrievalInput, account_id: str, plan: Retrieval
+        self, session: Session, request: OpenRetrievalInput, account: EmailAccount, plan: Retrieval
     ) -> RetrievalPlan:
         options = RetrievalOptions.model_validate(plan.options)
         return RetrievalPlan(
             retrieval_id=plan.id,
             owner=request.owner,
-            account_id=account_id,
+            account_id=account.id,
             folder_id=plan.folder_id,
             folder=options.folder,
             consumer=plan.consumer,
             total=plan.total,
             batches=-(-plan.total // options.batch_size),
             unsettled=[] if plan.rewound else self._unsettled(session, plan),
+            one_session=account.incoming is not None and not account.incoming.protocol.has_folders,
             heartbeat_timeout_seconds=self._settings.heartbeat_timeout_seconds,
             patience_seconds=self._settings.fetch_retry_seconds,
         )

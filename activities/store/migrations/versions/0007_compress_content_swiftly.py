@@ -7,7 +7,7 @@ without lz4, keeps it.
 from alembic import op
 
 revision = "0007"
-down_revision = "0003"
+down_revision = "0005"
 
 
 def upgrade() -> None:
