@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ from models.subscription import (
 from models.tables import Message
 from starter.commands import Commands
 from tests.e2e.conftest import MakeConnector, add_namespace, incoming
-from tests.e2e.harness import Connector, connector_settings, execute, refusal
+from tests.e2e.harness import Connector, connector_settings, execute, fresh, refusal
 from tests.e2e.mails import mail
 from tests.e2e.processes import child, python
+from tests.mail.swallowing_proxy import SwallowingProxy
+from tests.servers import SEARCH_ATTRIBUTES
 from tests.stores import Stores, store_environment
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
@@ -373,3 +375,78 @@ def settings_environment(settings: Settings) -> dict[str, str]:
         "shutdown_seconds": 1,
     }
     return {f"EMAIL_CONNECTOR_{name.upper()}": str(value) for name, value in given.items()}
+
+
+async def test_a_line_that_is_cut_without_a_word_is_noticed(
+    connector: Connector, client: Client, dovecot: Dovecot, user: str
+) -> None:
+    """Five times half-open, five times ended: each time the mail of that time is found."""
+    async with SwallowingProxy(dovecot.imap_port) as proxy:
+        server = {
+            "host": "127.0.0.1",
+            "port": proxy.port,
+            "protocol": "imap",
+            "security": "none",
+            "username": user,
+        }
+        account = connector.add_account(
+            password=dovecot.password, email_address=user, incoming=server
+        )
+        workflow_id = await subscribe(connector, client, account)
+        expected: list[str] = []
+        for number in range(10):
+            expected.append(f"Mail {number}")
+            if number % 2:
+                await asyncio.to_thread(dovecot.doveadm, "kick", user)
+                dovecot.deliver(user, mail(expected[-1]))
+            else:
+                proxy.swallows = True
+                dovecot.deliver(user, mail(expected[-1]))
+                await until(lambda: waits(client, workflow_id), "it has noticed")
+                proxy.swallows = False
+            await until(lambda: stored(connector, account) == expected, f"{number} is stored")
+            await listening(client, workflow_id)
+
+
+async def waits(client: Client, workflow_id: str) -> bool:
+    return (await status_of(client, workflow_id)).state is ListenerState.WAITING
+
+
+@pytest.fixture
+def brief_runs(server_directory: Path) -> Iterator[DevServer]:
+    """A Temporal server on which a run is soon to be continued as new."""
+    limits = {"limit.historyCount.suggestContinueAsNew": "40"}
+    where = server_directory / fresh("temporal")
+    with DevServer(where, search_attributes=SEARCH_ATTRIBUTES, dynamic_config=limits) as server:
+        yield server
+
+
+async def test_it_is_continued_as_new_and_keeps_its_terms(
+    brief_runs: DevServer,
+    stores: Stores,
+    tmp_path: Path,
+    test_ca: TestCA,
+    dovecot: Dovecot,
+    user: str,
+) -> None:
+    settings = connector_settings(
+        stores, tmp_path, brief_runs.address, "default", ca_file=test_ca.ca_file, **QUICK
+    )
+    with Connector(settings) as connector:
+        client = await connector.client()
+        account = account_on(connector, dovecot, user)
+        workflow_id = await subscribe(connector, client, account)
+        handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
+        first = (await handle.describe()).run_id
+        expected: list[str] = []
+        while (await handle.describe()).run_id == first or len(expected) < 5:
+            expected.append(f"Mail {len(expected):02}")
+            dovecot.deliver(user, mail(expected[-1]))
+            await until(lambda: stored(connector, account) == expected, "it is stored")
+        await until(lambda: connections(dovecot, user) == 1, "one connection")
+        status = await status_of(client, workflow_id)
+        assert status.arrived == len(expected)
+        refused = await refusal(client, SUBSCRIBE, {"account": account, "consumer": "other"})
+        assert refused.type == "StateConflict"
+        await handle.signal(Signal.STOP)
+        assert (await handle.result())["ended"] == "stopped"
