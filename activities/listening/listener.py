@@ -87,7 +87,8 @@ class Listening:
                     seen.version = found.get(account_id)
                     seen.outdated.clear()
                     account, endpoint = await self._where(account_id)
-                    if while_flagged and not account.retrieval.subscribe:
+                    flagged = account.retrieval.subscribe and account.retrieval.folder == folder
+                    if while_flagged and not flagged:
                         return EndReason.NOT_FLAGGED
                     await _unless(seen.outdated, self._watch(account, endpoint, folder, teller))
                     failures = 0

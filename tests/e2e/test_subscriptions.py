@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ from starter.commands import Commands
 from tests.e2e.conftest import MakeConnector, add_namespace, incoming
 from tests.e2e.harness import Connector, connector_settings, execute, fresh, refusal
 from tests.e2e.mails import mail
-from tests.e2e.processes import child, python
+from tests.e2e.processes import ROOT, child, python
 from tests.mail.swallowing_proxy import SwallowingProxy
 from tests.servers import SEARCH_ATTRIBUTES
 from tests.stores import Stores, store_environment
@@ -274,8 +275,11 @@ async def test_it_ends_with_its_account(
     assert result["ended"] == "account_gone"
 
 
+@pytest.mark.parametrize(
+    "changed", [{"subscribe": False}, {"subscribe": True, "folder": "Sent"}], ids=["off", "moved"]
+)
 async def test_a_flagged_account_is_listened_to_until_it_is_not(
-    connector: Connector, client: Client, dovecot: Dovecot, user: str
+    connector: Connector, client: Client, dovecot: Dovecot, user: str, changed: dict[str, Any]
 ) -> None:
     account = account_on(connector, dovecot, user, retrieval={"subscribe": True})
     workflow_id = id_of(connector, account)
@@ -285,7 +289,7 @@ async def test_a_flagged_account_is_listened_to_until_it_is_not(
 
     await until(runs, "it is started")
     await listening(client, workflow_id)
-    change(connector, account, retrieval={"subscribe": False})
+    change(connector, account, retrieval=changed)
     result = await client.get_workflow_handle(workflow_id).result()
     assert result["ended"] == "not_flagged"
 
@@ -450,3 +454,44 @@ async def test_it_is_continued_as_new_and_keeps_its_terms(
         assert refused.type == "StateConflict"
         await handle.signal(Signal.STOP)
         assert (await handle.result())["ended"] == "stopped"
+
+
+async def test_the_command_line(
+    connector: Connector, client: Client, listened: str, dovecot: Dovecot, user: str
+) -> None:
+    settings = connector.settings
+    environment = {
+        **os.environ,
+        **store_environment(settings),
+        "EMAIL_CONNECTOR_TEMPORAL_ADDRESS": settings.temporal_address or "",
+        "EMAIL_CONNECTOR_TEMPORAL_NAMESPACE": settings.temporal_namespace or "",
+    }
+
+    async def asked(*words: str) -> Any:
+        running = await asyncio.create_subprocess_exec(
+            *python("-m", "starter", "subscription", *words, "--json"),
+            cwd=ROOT,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await running.communicate()
+        return json.loads(out)
+
+    workflow_id = id_of(connector, listened)
+    assert (await asked("start", "--account", listened)) == {"workflow_id": workflow_id}
+    await listening(client, workflow_id)
+    status = await asked("status", "--account", listened)
+    assert (status["state"], status["folder"]) == ("idle", "INBOX")
+    other = await asked("start", "--account", listened, "--consumer", "other")
+    assert other["error"]["type"] == "StateConflict"
+
+    async def listed() -> bool:
+        rows = (await asked("list"))["subscriptions"]
+        return [r["account"] for r in rows if r["workflow_id"] == workflow_id] == [listened]
+
+    await until(listed, "it is listed")
+    assert (await asked("stop", "--account", listened)) == {"stopping": workflow_id}
+    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
+    assert (await handle.result())["ended"] == "stopped"
+    none = await asked("stop", "--account", listened)
+    assert none["error"]["type"] == "InvalidInput"
