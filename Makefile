@@ -7,7 +7,7 @@ PY := .venv/bin/python
 TEST_PROCESSES ?= 2
 TESTS_OF_THE_STORE := tests/unit tests/store tests/e2e tests/starter tests/endpoints tests/chaos
 
-.PHONY: help demo up check test chaos chaos-tests faults bench bench-send bench-retrieve measure schemas lock clean
+.PHONY: help demo up check test chaos chaos-tests faults bench bench-send bench-retrieve bench-idle measure schemas lock clean
 
 help:
 	@echo "make demo     show the engine at work, once, with an embedded mail server"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench    the benchmarks"
 	@echo "make bench-retrieve  retrieving a large mailbox beside other programs; ten minutes"
 	@echo "make bench-send  draining the queue beside other engines; half an hour"
+	@echo "make bench-idle  hundreds of folders that are listened to; five minutes"
 	@echo "make measure  the correctness measurements"
 	@echo "make schemas  write the JSON Schemas of the contract"
 	@echo "make lock     compile the locks from pyproject.toml"
@@ -82,6 +83,12 @@ bench-retrieve: .venv/.synced
 	$(PY) -m tools.servers install
 	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
 		$(PY) -m benchmarks.retrieving
+
+# Five hundred folders on one worker: memory, processor time, and how soon a new mail is noticed.
+bench-idle: .venv/.synced
+	$(PY) -m tools.servers install
+	TEMPORAL_CLI="$$($(PY) -m tools.temporal)" && export TEMPORAL_CLI && \
+		$(PY) -m benchmarks.idling
 
 measure: .venv/.synced
 	$(PY) -m tools.measure

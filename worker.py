@@ -23,7 +23,10 @@ from activities.composing import ComposingActivities
 from activities.errors import ErrorTranslation
 from activities.filing import FilingActivities
 from activities.limits import SendingLimits
+from activities.listening.changes import AccountChanges
+from activities.listening.listener import Listening
 from activities.mail.imap import ImapConnector
+from activities.mail.imap_idle import ImapWatcher
 from activities.mail.incoming import IncomingConnector
 from activities.mail.pop3 import Pop3Connector
 from activities.mail.smtp import SmtpClient
@@ -48,6 +51,8 @@ from activities.store.committer import Committer
 from activities.store.queue_journal import QueueJournal
 from activities.store.readers import Readers
 from activities.store.uidls import UidlNumbering
+from activities.subscription_runs import SubscriptionRuns
+from activities.subscriptions import SubscriptionActivities
 from activities.transmitting.drainer import Drainer
 from activities.unwatched import NO_METRICS, NO_TRACING
 from activities.web.client import WebClient
@@ -63,6 +68,7 @@ from starter.host.backlog import backlog_watched
 from starter.host.collector import spare_what_stays
 from starter.host.crew import Crew
 from starter.host.ending import told_to_stop
+from starter.host.flagged import flagged_started
 from starter.host.health import database_answers, health_served, temporal_answers
 from starter.host.logs import configure
 from starter.host.meter import metrics_of, open_runtime
@@ -157,6 +163,11 @@ async def running(
         ca_file=str(settings.ca_file) if settings.ca_file else None,
     )
     webhooks = WebhookActivities(store.database, committer, store.webhooks, web, runs, settings)
+    changes = AccountChanges(readers, settings.listen_look_seconds)
+    watcher = ImapWatcher(settings.listen_logins, tracing)
+    listening = Listening(watcher, readers, store.accounts, changes, providers, settings)
+    subscribed = SubscriptionRuns(client)
+    subscriptions = SubscriptionActivities(readers, store.accounts, subscribed, listening, settings)
     grace = timedelta(seconds=settings.shutdown_seconds)
 
     def worker(
@@ -207,6 +218,18 @@ async def running(
             ],
             settings.imap_concurrency,
         ),
+        Worker(
+            client,
+            task_queue=TaskQueue.LISTEN,
+            activities=[subscriptions.listen],
+            max_concurrent_activities=settings.listen_concurrency,
+            # Hundreds that have nothing to tell must not keep Temporal busy.
+            max_heartbeat_throttle_interval=timedelta(
+                seconds=settings.listen_heartbeat_seconds / 3
+            ),
+            graceful_shutdown_timeout=grace,
+            interceptors=[StepReport(), ErrorTranslation()],
+        ),
         worker(
             TaskQueue.CALLBACKS,
             [webhooks.attempt_webhook],
@@ -228,6 +251,7 @@ async def running(
                 callbacks.record_callback_failure,
                 webhooks.open_webhook,
                 webhooks.close_webhook,
+                subscriptions.open_subscription,
             ],
             settings.crypto_concurrency,
         ),
@@ -243,12 +267,15 @@ async def running(
             aside,
             limits,
             pool,
+            changes,
             health_served(settings.health_address, parts),
             backlog_watched(readers, metrics),
             crew.working(),
+            flagged_started(readers, store.accounts, subscribed, settings),
         ):
             yield
     finally:
+        watcher.close()
         web.close()
         journal.close()
         committer.close()

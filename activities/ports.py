@@ -22,6 +22,7 @@ from models.errors import ConnectorError, ErrorType
 from models.mailbox import FolderInfo, Handling
 from models.message import AttachmentPosition
 from models.metrics import Metric
+from models.subscription import ListenerNews, SubscribeForEmailNotificationInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +400,53 @@ class MailboxConnector(Protocol):
         """Connect, secure and log in; leaving logs out."""
 
 
+@dataclass(frozen=True, slots=True)
+class WatchTiming:
+    """The pace of a watch.
+
+    Attributes:
+        probe: After this the server has to prove that it is there.
+        reply: How long it may take to.
+        poll: The same as ``probe`` for a folder that can only be looked at.
+    """
+
+    probe: timedelta
+    reply: timedelta
+    poll: timedelta
+
+
+class FolderWatch(Protocol):
+    """A folder that is watched, over a connection of its own, read-only."""
+
+    opened: FolderState
+    """The folder as it was when the watch began."""
+
+    @property
+    def idles(self) -> bool:
+        """Whether the server tells of new mail by itself (RFC 2177); else it is asked."""
+
+    async def wait(self) -> int:
+        """Wait for mail; returns how many arrived, 0 once the server has proven to be there.
+
+        Raises:
+            ConnectorError: The connection is lost, or the server no longer answers.
+        """
+
+    def close(self) -> None:
+        """Log out without waiting, and disconnect."""
+
+
+class FolderWatcher(Protocol):
+    """Begins to watch folders."""
+
+    async def open(self, endpoint: Endpoint, folder: str, timing: WatchTiming) -> FolderWatch:
+        """Connect, log in and examine the folder.
+
+        Raises:
+            ConnectorError: Any of it failed.
+        """
+
+
 # --- Formats ------------------------------------------------------------------------------------
 
 
@@ -503,6 +551,26 @@ class Runs(Protocol):
 
         Raises:
             ConnectorError: ``StoreUnavailable`` when Temporal does not answer.
+        """
+
+
+class Subscriptions(Protocol):
+    """The workflows that subscriptions are."""
+
+    async def tell(self, workflow_id: str, first_run_id: str, news: ListenerNews) -> bool:
+        """Tell one what its listener noticed; False when it is over.
+
+        Raises:
+            ConnectorError: ``StoreUnavailable`` when Temporal does not answer.
+        """
+
+    async def start(
+        self, workflow_id: str, request: SubscribeForEmailNotificationInput, terms: str
+    ) -> None:
+        """See to it that one runs, on these terms (``terms_of``).
+
+        Raises:
+            ConnectorError: ``StateConflict`` when it runs on others; ``StoreUnavailable``.
         """
 
 

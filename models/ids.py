@@ -56,6 +56,11 @@ def retrieve_workflow_id(account_id: str, folder: str) -> str:
     return f"retrieve/{account_id}/{derived_id('folder', account_id, folder)}"
 
 
+def subscription_workflow_id(account_id: str, folder: str) -> str:
+    """Workflow id of what listens to one folder; the folder's name stays opaque."""
+    return f"subscription/{account_id}/{derived_id('folder', account_id, folder)}"
+
+
 def callback_workflow_id(kind: str, key: str) -> str:
     """Workflow id of a callback child: one completed child per kind and key."""
     return f"callback/{kind}/{key}"

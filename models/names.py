@@ -1,4 +1,4 @@
-"""Names of the contract: workflow types, activities, queues, queries, search attributes.
+"""Names of the contract: workflow types, activities, queues, queries, signals, attributes.
 
 They are API. Change one only with a new version beside the old.
 """
@@ -14,6 +14,7 @@ class WorkflowType(StrEnum):
     SEND_EMAIL = "SendEmail"
     SEND_QUEUED_EMAILS = "SendQueuedEmails"
     RETRIEVE_EMAIL_MESSAGES = "RetrieveEmailMessages"
+    SUBSCRIBE_FOR_EMAIL_NOTIFICATION = "SubscribeForEmailNotification"
     GET_EMAIL_MESSAGE = "GetEmailMessage"
     GET_FOLDER_NAMES = "GetFolderNames"
     CHECK_SERVER_CONNECTION = "CheckServerConnection"
@@ -29,6 +30,7 @@ class TaskQueue(StrEnum):
     SMTP = "email-smtp"
     QUEUE = "email-queue"
     IMAP = "email-imap"
+    LISTEN = "email-listen"
     CRYPTO = "email-crypto"
     CALLBACKS = "email-callbacks"
 
@@ -60,17 +62,22 @@ class ActivityName(StrEnum):
     OPEN_WEBHOOK = "webhooks.open_delivery"
     ATTEMPT_WEBHOOK = "webhooks.attempt_delivery"
     CLOSE_WEBHOOK = "webhooks.close_delivery"
+    OPEN_SUBSCRIPTION = "subscriptions.open"
+    LISTEN = "subscriptions.listen"
 
 
 class Query(StrEnum):
     """Queries of running workflows."""
 
     PROGRESS = "progress"
+    STATUS = "status"
 
 
 class Signal(StrEnum):
     """Signals to running workflows."""
 
+    STOP = "stop"
+    NOTICED = "noticed"
     PAUSE = "pause"
     RESUME = "resume"
 
@@ -92,6 +99,7 @@ class RunStatus(StrEnum):
     UNKNOWN = "unknown"
     RECEIVING = "receiving"
     RECEIVED = "received"
+    LISTENING = "listening"
     FAILED = "failed"
     CANCELLED = "cancelled"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio.common import Priority, RetryPolicy
-from temporalio.workflow import ActivityConfig
+from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
 from models.errors import PERMANENT, ErrorType
 from models.names import TaskQueue
@@ -136,6 +136,20 @@ def mailbox(heartbeat_seconds: float, patience_seconds: float) -> ActivityConfig
         schedule_to_close_timeout=timedelta(seconds=patience_seconds),
         heartbeat_timeout=timedelta(seconds=heartbeat_seconds),
         retry_policy=_PATIENT,
+    )
+
+
+def listen(heartbeat_seconds: float, renew_seconds: float) -> ActivityConfig:
+    """A listener: it ends by itself to be renewed, and another worker takes over a lost one's."""
+    return ActivityConfig(
+        task_queue=TaskQueue.LISTEN,
+        start_to_close_timeout=timedelta(seconds=renew_seconds * 2 + 600),
+        heartbeat_timeout=timedelta(seconds=heartbeat_seconds),
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
+        ),
+        # A subscription that is stopped has closed its connection.
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
 
 

@@ -78,6 +78,22 @@ class Settings(BaseSettings):
     """Transmissions at once per worker."""
     imap_concurrency: int = Field(default=8, ge=1)
     """Mailbox activities (threads) at once per worker."""
+    listen_concurrency: int = Field(default=1000, ge=1)
+    """Folders that a worker listens to at once."""
+    listen_logins: int = Field(default=16, ge=1)
+    """Logins of listeners at once per worker."""
+    listen_probe_seconds: float = Field(default=35, gt=0)
+    """How often a listener has its server prove that the connection lives."""
+    listen_reply_seconds: float = Field(default=15, gt=0)
+    """Silence, when asked, after which a listener takes its connection for dead."""
+    listen_poll_seconds: float = Field(default=60, gt=0)
+    """How often a folder is looked at whose server offers no IDLE."""
+    listen_renew_seconds: float = Field(default=3600, gt=0)
+    """After about this a listener is started anew, which looks for mail nobody told of."""
+    listen_heartbeat_seconds: float = Field(default=60, gt=0)
+    """Silence after which another worker takes a listener over."""
+    listen_look_seconds: float = Field(default=5, gt=0)
+    """How often a worker looks for accounts that were added, changed or deleted."""
     queue_concurrency: int = Field(default=50, ge=1)
     """Accounts whose queued mail a worker sends at once."""
     queue_connections: int = Field(default=10, ge=1)

@@ -13,17 +13,19 @@ from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
     WorkflowFailureError,
+    WorkflowHandle,
     WorkflowQueryFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.subscription_runs import SubscriptionRuns
 from models.account import CheckServerConnectionInput, CheckServerConnectionResult, EmailAccount
 from models.base import Payload
 from models.delivery import DeliveryReport, SendEmailInput, SendEmailResult
 from models.errors import ConnectorError, ErrorType
-from models.ids import retrieve_workflow_id, send_workflow_id
+from models.ids import retrieve_workflow_id, send_workflow_id, subscription_workflow_id
 from models.mailbox import (
     GetFolderNamesInput,
     GetFolderNamesResult,
@@ -32,9 +34,17 @@ from models.mailbox import (
     RetrieveEmailMessagesResult,
 )
 from models.message import GetEmailMessageInput, GetEmailMessageResult
-from models.names import Query, Signal, TaskQueue, WorkflowType
+from models.names import ActivityName, Query, Signal, TaskQueue, WorkflowType
 from models.outcome import NotifySendOutcomeResult
 from models.queue import QueueCounts, SendQueuedEmailsInput, SendQueuedEmailsResult
+from models.subscription import (
+    ListenerSign,
+    ListenerState,
+    SubscribeForEmailNotificationInput,
+    SubscribeForEmailNotificationResult,
+    SubscriptionStatus,
+    terms_of,
+)
 from models.system_error import GetSystemErrorInput, GetSystemErrorResult
 from models.webhook import DeliverWebhookInput, DeliverWebhookResult
 from starter.failures import connector_error, silent_temporal
@@ -49,6 +59,7 @@ RESULTS: dict[str, type[Payload]] = {
     WorkflowType.SEND_EMAIL: SendEmailResult,
     WorkflowType.SEND_QUEUED_EMAILS: SendQueuedEmailsResult,
     WorkflowType.RETRIEVE_EMAIL_MESSAGES: RetrieveEmailMessagesResult,
+    WorkflowType.SUBSCRIBE_FOR_EMAIL_NOTIFICATION: SubscribeForEmailNotificationResult,
     WorkflowType.GET_EMAIL_MESSAGE: GetEmailMessageResult,
     WorkflowType.GET_FOLDER_NAMES: GetFolderNamesResult,
     WorkflowType.CHECK_SERVER_CONNECTION: CheckServerConnectionResult,
@@ -147,6 +158,73 @@ class Commands:
                 field="folder",
             ),
         )
+
+    async def subscribe(
+        self, request: SubscribeForEmailNotificationInput, account: EmailAccount
+    ) -> str:
+        """See to it that a folder is listened to; returns the id of the workflow that does.
+
+        Args:
+            request: The folder, and how what arrives is retrieved.
+            account: The account that ``request`` names.
+
+        Raises:
+            ConnectorError: ``StateConflict`` when it is listened to on other terms.
+        """
+        workflow_id = subscription_workflow_id(
+            account.id, request.folder or account.retrieval.folder
+        )
+        with self._translated(workflow_id):
+            terms = terms_of(request, account.id)
+            await SubscriptionRuns(self._client).start(workflow_id, request, terms)
+        return workflow_id
+
+    async def unsubscribe(self, workflow_id: str) -> None:
+        """Tell a subscription to stop; it has when its connection is closed.
+
+        Raises:
+            ConnectorError: ``InvalidInput`` when there is none.
+        """
+        with self._translated(workflow_id):
+            await self._client.get_workflow_handle(workflow_id).signal(Signal.STOP)
+
+    async def subscription(self, workflow_id: str) -> SubscriptionStatus:
+        """How a subscription stands; of its connection the listener knows more than the run.
+
+        Raises:
+            ConnectorError: ``InvalidInput`` when there is none; ``InternalError`` when no worker
+                answers.
+        """
+        handle = self._client.get_workflow_handle(workflow_id)
+        with self._translated(workflow_id):
+            try:
+                status: SubscriptionStatus = await handle.query(
+                    Query.STATUS, result_type=SubscriptionStatus, rpc_timeout=_QUERY_LIMIT
+                )
+            except WorkflowQueryFailedError:
+                raise ConnectorError(
+                    ErrorType.INVALID_INPUT,
+                    "this workflow is no subscription",
+                    field="workflow_id",
+                ) from None
+            sign = await self._listeners_sign(handle)
+        if sign is None or status.state is ListenerState.STOPPED:
+            return status
+        proven = max((at for at in (sign.proven_at, status.proven_at) if at), default=None)
+        return status.model_copy(update={"proven_at": proven})
+
+    async def _listeners_sign(self, handle: WorkflowHandle[Any, Any]) -> ListenerSign | None:
+        """The last heartbeat of a subscription's listener."""
+        described = (await handle.describe()).raw_description
+        for pending in described.pending_activities:
+            if pending.activity_type.name == ActivityName.LISTEN and pending.HasField(
+                "heartbeat_details"
+            ):
+                (sign,) = await self._client.data_converter.decode(
+                    pending.heartbeat_details.payloads, [ListenerSign]
+                )
+                return cast(ListenerSign, sign)
+        return None
 
     async def get_email_message(self, request: GetEmailMessageInput) -> GetEmailMessageResult:
         """Read a stored mail."""
@@ -271,6 +349,12 @@ class Commands:
         """
         with self._translated():
             await cancel_run(self._client, workflow_id, first_run_id, patience)
+
+    async def running_ids(self, kind: WorkflowType) -> list[str]:
+        """The ids of the runs of a type that are under way; visibility is seconds behind."""
+        query = f"WorkflowType = '{kind.value}' AND ExecutionStatus = 'Running'"
+        with self._translated():
+            return [run.id async for run in self._client.list_workflows(query)]
 
     @property
     def namespace(self) -> str:

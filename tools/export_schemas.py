@@ -32,6 +32,11 @@ from models.outcome import (
     SendFailed,
 )
 from models.queue import SendQueuedEmailsInput, SendQueuedEmailsResult
+from models.subscription import (
+    SubscribeForEmailNotificationInput,
+    SubscribeForEmailNotificationResult,
+    SubscriptionStatus,
+)
 from models.system_error import GetSystemErrorInput, GetSystemErrorResult
 from models.webhook import DeliverWebhookInput, DeliverWebhookResult, WebhookEvent
 
@@ -48,6 +53,7 @@ INPUTS: tuple[type[BaseModel], ...] = (
     RetrieveEmailMessagesInput,
     SendEmailInput,
     SendQueuedEmailsInput,
+    SubscribeForEmailNotificationInput,
 )
 OUTPUTS: tuple[type[BaseModel], ...] = (
     CheckServerConnectionResult,
@@ -67,6 +73,8 @@ OUTPUTS: tuple[type[BaseModel], ...] = (
     SendFailed,
     SendQueuedEmailsResult,
     WebhookEvent,
+    SubscribeForEmailNotificationResult,
+    SubscriptionStatus,
 )
 
 

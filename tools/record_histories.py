@@ -28,7 +28,15 @@ from activities.store.assembly import open_store
 from models.connection import connect
 from models.settings import Settings
 from models.wire import data_converter
-from tools.histories import others, outcomes, queueing, retrieving, sending, webhooks
+from tools.histories import (
+    others,
+    outcomes,
+    queueing,
+    retrieving,
+    sending,
+    subscribing,
+    webhooks,
+)
 from tools.histories.stage import CASES, Run, Stage
 from tools.servers.ca import TestCA
 from tools.servers.dovecot import Dovecot
@@ -38,7 +46,7 @@ from tools.temporal import DevServer
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "replay" / "histories"
-MODULES = (sending, queueing, retrieving, others, webhooks, outcomes)
+MODULES = (sending, queueing, retrieving, subscribing, others, webhooks, outcomes)
 """Imported for the cases that they register."""
 
 
@@ -124,6 +132,8 @@ def main() -> None:
                 ca_file=ca.ca_file,
                 retry_delays_seconds=[0.5],
                 shutdown_seconds=0.5,
+                listen_heartbeat_seconds=5,
+                listen_look_seconds=0.5,
                 egress_allow=[LOOPBACK],
             )
             asyncio.run(_play(settings, dovecot, postfix, names))

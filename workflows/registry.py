@@ -11,6 +11,7 @@ from workflows.notify_send_outcome import NotifySendOutcomeWorkflow
 from workflows.retrieve_email_messages import RetrieveEmailMessagesWorkflow
 from workflows.send_email import SendEmailWorkflow
 from workflows.send_queued_emails import SendQueuedEmailsWorkflow
+from workflows.subscribe_for_email_notification import SubscribeForEmailNotificationWorkflow
 from workflows.unknown_type import UnknownTypeWorkflow
 
 WORKFLOWS = [
@@ -23,6 +24,7 @@ WORKFLOWS = [
     RetrieveEmailMessagesWorkflow,
     SendEmailWorkflow,
     SendQueuedEmailsWorkflow,
+    SubscribeForEmailNotificationWorkflow,
     UnknownTypeWorkflow,
 ]
 

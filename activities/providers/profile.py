@@ -26,6 +26,7 @@ class Profile:
         mails_per_connection: Mails after which a connection is closed.
         idle_seconds: How long an unused connection is kept.
         mails_per_minute: Mails an account may send; None = no limit known.
+        idle_renewal_seconds: How long an IDLE may last until it is begun anew.
         slow_down: Enhanced codes (or their beginnings, up to a dot) that ask for patience.
     """
 
@@ -40,6 +41,7 @@ class Profile:
     mails_per_connection: int = 1000
     idle_seconds: float = 30
     mails_per_minute: int | None = None
+    idle_renewal_seconds: float = 24 * 60  # RFC 2177: within 29 minutes
     slow_down: tuple[str, ...] = ("4.7.", "4.3.2", "4.4.5")
 
 

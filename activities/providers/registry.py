@@ -53,6 +53,15 @@ class Providers:
                 return profile
         return self._profiles[ProviderName.GENERIC]
 
+    def retrieving(self, host: str, provider: ProviderName | None = None) -> Profile:
+        """Return the profile of ``provider``, else of whoever keeps mailboxes on ``host``."""
+        if provider is not None:
+            return self._profiles[provider]
+        for profile in self._profiles.values():
+            if _among(host, profile.mailbox_hosts):
+                return profile
+        return self._profiles[ProviderName.GENERIC]
+
     def keeps_mailbox_of(self, account: AccountSettings) -> bool:
         """Whether the account retrieves from the mailbox that its provider files sent mail into.
 

@@ -24,6 +24,7 @@ from starter.cli import (
     send,
     serve,
     store,
+    subscription,
     system,
     temporal,
     webhook,
@@ -45,6 +46,7 @@ account.app.command("resume")(account_pauses.resume)
 app.add_typer(account.app, name="account")
 app.command("send")(send.send)
 app.command("retrieve")(retrieve.retrieve)
+app.add_typer(subscription.app, name="subscription")
 app.add_typer(queue.app, name="queue")
 queue.app.command("list")(queue_work.list_command)
 queue.app.command("add")(queue_work.add)

@@ -20,6 +20,7 @@ from activities.queueing import QueueActivities
 from activities.reading import ReadingActivities
 from activities.replication import fetching
 from activities.sending import SendingActivities
+from activities.subscriptions import SubscriptionActivities
 from activities.webhooks import WebhookActivities
 from models.names import ActivityName
 
@@ -32,6 +33,7 @@ _CLASSES = (
     QueueActivities,
     ReadingActivities,
     SendingActivities,
+    SubscriptionActivities,
     WebhookActivities,
 )
 

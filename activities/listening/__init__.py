@@ -1,0 +1,1 @@
+"""Listening to folders for as long as a subscription runs."""
