@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final, NoReturn
@@ -102,6 +102,8 @@ class Pop3Mailbox:
         self._writable = self._fetched = self._over = False
         self._mails: dict[int, int] | None = None
         """Message numbers of this session by our own."""
+        self._copies: list[set[int]] = []
+        """Our numbers of mails that share a UIDL."""
         self._wire, self.capabilities = log_in()
 
     # --- Folders
@@ -144,6 +146,7 @@ class Pop3Mailbox:
         present = uidls(self._wire)
         numbered = self._numbers.number(self._endpoint.account_id, validity, list(present.values()))
         self._mails = dict(zip(numbered.uids, present, strict=True))
+        self._copies = _shared(zip(numbered.uids, present.values(), strict=True))
         return FolderState(validity, numbered.uid_next, len(present))
 
     # --- Reading
@@ -249,6 +252,7 @@ class Pop3Mailbox:
             return
         wire = self._wire
         try:
+            self._tell_apart(dict(present))
             for _ in self._asked("DELE", present):
                 pass
             with wire.step("QUIT"):
@@ -260,6 +264,29 @@ class Pop3Mailbox:
             # Dropped without QUIT, the session removes nothing.
             wire.close()
             self._over = True
+
+    def _tell_apart(self, doomed: Mapping[int, int]) -> None:
+        """Make sure that no other mail goes in the place of one of these.
+
+        Mails that share a UIDL may be told in another order in each session. That harms nobody when
+        all of them go, or when they are the same octets; otherwise nothing is removed.
+        """
+        mails = self._opened()
+        for copies in self._copies:
+            if not copies.intersection(doomed) or copies <= doomed.keys():
+                continue
+            wanted = [(uid, mails[uid]) for uid in sorted(copies)]
+            digests = {
+                hashlib.sha256(self._wire.content(self._max_mail + 2)).digest()
+                for _ in self._asked("RETR", wanted)
+            }
+            if len(digests) > 1:
+                raise self._error(
+                    ErrorType.CAPABILITY_MISSING,
+                    "it gives different mails one UIDL, so that one cannot be removed for certain. "
+                    "Nothing was removed; use handling 'none'.",
+                    "handling",
+                )
 
     def move(self, uids: Sequence[int], target: str) -> None:  # noqa: ARG002
         """Refused: there is no other folder."""
@@ -321,6 +348,14 @@ class Pop3Mailbox:
 
     def _error(self, type_: ErrorType, message: str, field: str | None = None) -> ConnectorError:
         return ConnectorError(type_, f"{server_name(self._endpoint)}: {message}", field=field)
+
+
+def _shared(mails: Iterable[tuple[int, str]]) -> list[set[int]]:
+    """Numbers of mails that have one UIDL, though each should have its own (RFC 1939 §7)."""
+    by_uidl: dict[str, set[int]] = {}
+    for uid, uidl in mails:
+        by_uidl.setdefault(uidl, set()).add(uid)
+    return [copies for copies in by_uidl.values() if len(copies) > 1]
 
 
 def _validity(endpoint: Endpoint) -> int:

@@ -432,6 +432,29 @@ def test_copies_with_one_uidl(store: Store) -> None:
         assert server.mails == mails[1:]
 
 
+def test_different_mails_with_one_uidl_go_together_or_not_at_all(store: Store) -> None:
+    mails = [("same", b"Subject: x\r\n\r\n1\r\n"), ("same", b"Subject: x\r\n\r\n2\r\n")]
+    with Pop3Server(list(mails)) as server:
+        given = scripted(server)
+        state(store, given)
+        server.mails.reverse()  # the server tells them in another order: 1 would be the other mail
+        error = failure_of(remove, store, given, 1)
+        assert (error.type, error.field) == (ErrorType.CAPABILITY_MISSING, "handling")
+        assert server.mails == mails[::-1]
+        assert "DELE" not in server.verbs
+        remove(store, given, 1, 2)
+        assert server.mails == []
+
+
+def test_the_same_mail_twice_with_one_uidl_goes_one_by_one(store: Store) -> None:
+    mail = ("same", b"Subject: x\r\n\r\n1\r\n")
+    with Pop3Server([mail, mail]) as server:
+        given = scripted(server)
+        state(store, given)
+        remove(store, given, 1)
+        assert server.mails == [mail]
+
+
 def test_a_uidl_that_comes_back_is_a_new_mail(store: Store) -> None:
     with Pop3Server() as server:
         given, mails = scripted(server), list(server.mails)
