@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.base import Payload, UtcDatetime
 from models.errors import ErrorType
@@ -19,6 +20,12 @@ class SubscribeForEmailNotificationInput(RetrieveEmailMessagesInput):
     """
 
     while_flagged: bool = False
+
+    @model_validator(mode="after")
+    def _retrieves(self) -> Self:
+        if self.rewind is not None:
+            raise ValueError("rewind: a subscription retrieves what arrives; leave it out")
+        return self
 
 
 class ListenerState(StrEnum):

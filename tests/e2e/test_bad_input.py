@@ -131,6 +131,12 @@ class TestShape:
                 {"account": "a", "on_email_fetch": {"workflow": "Take"}},
                 "on_email_fetch.task_queue",
             ),
+            (RETRIEVE, {"account": "a", "rewind": {}}, "rewind"),
+            (
+                WorkflowType.SUBSCRIBE_FOR_EMAIL_NOTIFICATION,
+                {"account": "a", "rewind": {"from_uid": 1}},
+                "rewind",
+            ),
             (WorkflowType.GET_EMAIL_MESSAGE, {}, "message_id"),
             (WorkflowType.GET_EMAIL_MESSAGE, {"id": "x"}, "message_id"),
             (WorkflowType.GET_FOLDER_NAMES, {"account": None}, "account"),
